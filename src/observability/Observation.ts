@@ -1,0 +1,283 @@
+/**
+ * The vocabulary in which everything here reports: Langfuse's attributes, as annotations of the current Effect span. Nothing in this module
+ * knows a backend. Without a tracer the same code runs and says nothing; with one (Langfuse's, OpenTelemetry's, a test's) it is all seen.
+ *
+ * @since 0.1.0
+ */
+
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
+import * as ErrorInfo from "./ErrorInfo.js"
+import * as Redaction from "./Redaction.js"
+
+/**
+ * What kind of work an observation stands for, as Langfuse names them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ObservationType =
+  | "span"
+  | "generation"
+  | "event"
+  | "embedding"
+  | "agent"
+  | "tool"
+  | "chain"
+  | "retriever"
+  | "guardrail"
+  | "evaluator"
+
+/**
+ * How bad it is. `DEFAULT` is the level of what went well.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Level = "DEBUG" | "DEFAULT" | "WARNING" | "ERROR"
+
+/**
+ * What can be said of an observation. Everything is optional; what is absent is not written.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly type?: ObservationType | undefined
+  readonly level?: Level | undefined
+  /** One line that says what happened. Redacted. */
+  readonly statusMessage?: string | undefined
+  /** Any value; becomes redacted JSON. */
+  readonly input?: unknown
+  /** Any value; becomes redacted JSON. */
+  readonly output?: unknown
+  /** Keys become `langfuse.observation.metadata.KEY`. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** The model's name; for generations. */
+  readonly model?: string | undefined
+  /** Tokens by kind, such as `{ input: 10, output: 20 }`. */
+  readonly usage?: Readonly<Record<string, number>> | undefined
+  /** US dollars by kind. */
+  readonly cost?: Readonly<Record<string, number>> | undefined
+  /** When the first token arrived. */
+  readonly completionStartTime?: Date | undefined
+}
+
+/**
+ * What stands on every observation of a trace.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TraceOptions {
+  readonly name?: string | undefined
+  readonly sessionId?: string | undefined
+  readonly userId?: string | undefined
+  readonly tags?: ReadonlyArray<string> | undefined
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  readonly environment?: string | undefined
+  readonly release?: string | undefined
+  readonly version?: string | undefined
+}
+
+/**
+ * The attribute names that Langfuse reads.
+ *
+ * @since 0.1.0
+ * @category attributes
+ */
+export const Attribute = {
+  type: "langfuse.observation.type",
+  level: "langfuse.observation.level",
+  statusMessage: "langfuse.observation.status_message",
+  input: "langfuse.observation.input",
+  output: "langfuse.observation.output",
+  metadata: "langfuse.observation.metadata.",
+  model: "langfuse.observation.model.name",
+  usage: "langfuse.observation.usage_details",
+  cost: "langfuse.observation.cost_details",
+  completionStartTime: "langfuse.observation.completion_start_time",
+  traceName: "langfuse.trace.name",
+  traceTags: "langfuse.trace.tags",
+  traceMetadata: "langfuse.trace.metadata.",
+  sessionId: "session.id",
+  userId: "user.id",
+  environment: "langfuse.environment",
+  release: "langfuse.release",
+  version: "langfuse.version"
+} as const
+
+/** A metadata value as an attribute: numbers and booleans stay, text is redacted, all else becomes redacted JSON. */
+const scalar = (value: unknown): string | number | boolean =>
+  typeof value === "number" || typeof value === "boolean"
+    ? value
+    : typeof value === "string"
+      ? Redaction.text(value)
+      : Redaction.json(value)
+
+/**
+ * The span attributes that say it.
+ *
+ * @since 0.1.0
+ * @category attributes
+ */
+export const attributes = (options: Options): Record<string, unknown> => {
+  const out: Record<string, unknown> = {}
+  if (options.type !== undefined) out[Attribute.type] = options.type
+  if (options.level !== undefined) out[Attribute.level] = options.level
+  if (options.statusMessage !== undefined) out[Attribute.statusMessage] = Redaction.text(options.statusMessage)
+  if (options.input !== undefined) out[Attribute.input] = Redaction.json(options.input)
+  if (options.output !== undefined) out[Attribute.output] = Redaction.json(options.output)
+  if (options.model !== undefined) out[Attribute.model] = options.model
+  if (options.usage !== undefined) out[Attribute.usage] = JSON.stringify(options.usage)
+  if (options.cost !== undefined) out[Attribute.cost] = JSON.stringify(options.cost)
+  if (options.completionStartTime !== undefined) {
+    out[Attribute.completionStartTime] = JSON.stringify(options.completionStartTime)
+  }
+  for (const key in options.metadata) {
+    const value = options.metadata[key]
+    if (value !== undefined) out[Attribute.metadata + key] = scalar(value)
+  }
+  return out
+}
+
+/**
+ * The level and message with which an observation ends: an error says its tag and message, an interruption is a warning, and control flow
+ * (a LangGraph pause or jump) is neither.
+ *
+ * @since 0.1.0
+ * @category attributes
+ */
+export const outcome = (exit: Exit.Exit<unknown, unknown>): Pick<Options, "level" | "statusMessage"> => {
+  if (exit._tag === "Success") return {}
+  if (Cause.isInterruptedOnly(exit.cause)) return { level: "WARNING", statusMessage: "interrupted" }
+  if (ErrorInfo.isControlFlow(Cause.squash(exit.cause))) return { level: "DEFAULT" }
+  return { level: "ERROR", statusMessage: ErrorInfo.line(ErrorInfo.fromCause(exit.cause)) }
+}
+
+/**
+ * Says something of the current observation. Without one it does nothing.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Observation } from "holdfast"
+ *
+ * const program = Effect.succeed(42).pipe(
+ *   Effect.tap((answer) => Observation.annotate({ output: answer, metadata: { certain: true } })),
+ *   Observation.span("deep_thought", { type: "tool" })
+ * )
+ * ```
+ */
+export const annotate = (options: Options): Effect.Effect<void> => Effect.annotateCurrentSpan(attributes(options))
+
+/**
+ * Makes an effect an observation: a child of the current one that lasts as long as the effect. How it ends is set by the tracer, see
+ * {@link outcome}; a level given here or by {@link annotate} stays.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const span: {
+  (
+    name: string,
+    options?: Options
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    name: string,
+    options?: Options
+  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: Options = {}) =>
+    Effect.withSpan(self, name, { attributes: attributes(options), captureStackTrace: false })
+)
+
+/**
+ * A moment as an observation of its own: Langfuse stores no span events, so what must be seen is a child of no length.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const event = (name: string, options: Options = {}): Effect.Effect<void> =>
+  span(Effect.void, name, { type: "event", ...options })
+
+/**
+ * Puts the trace's attributes on every observation made inside.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const withTrace: {
+  (options: TraceOptions): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, options: TraceOptions): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, options: TraceOptions) =>
+  Effect.annotateSpans(self, traceAttributes(options))
+)
+
+/**
+ * The span attributes that say it of a whole trace.
+ *
+ * @since 0.1.0
+ * @category attributes
+ */
+export const traceAttributes = (options: TraceOptions): Record<string, unknown> => {
+  const out: Record<string, unknown> = {}
+  if (options.name !== undefined) out[Attribute.traceName] = options.name
+  if (options.sessionId !== undefined) out[Attribute.sessionId] = options.sessionId
+  if (options.userId !== undefined) out[Attribute.userId] = options.userId
+  if (options.tags !== undefined) out[Attribute.traceTags] = options.tags
+  if (options.environment !== undefined) out[Attribute.environment] = options.environment
+  if (options.release !== undefined) out[Attribute.release] = options.release
+  if (options.version !== undefined) out[Attribute.version] = options.version
+  for (const key in options.metadata) {
+    const value = options.metadata[key]
+    if (value !== undefined) out[Attribute.traceMetadata + key] = scalar(value)
+  }
+  return out
+}
+
+/**
+ * A figure about an observation.
+ *
+ * @since 0.1.0
+ * @category scores
+ */
+export interface Score {
+  /** Stable name, such as `retry_attempts`. */
+  readonly name: string
+  /** A number, a category, or a boolean. */
+  readonly value: number | string | boolean
+  readonly comment?: string | undefined
+}
+
+/**
+ * Where scores go. The default drops them; a tracing layer provides its own.
+ *
+ * @since 0.1.0
+ * @category scores
+ */
+export class ScoreSink extends Context.Reference<ScoreSink>()("holdfast/Observation/ScoreSink", {
+  defaultValue: (): { readonly emit: (score: Score, span: Tracer.Span) => void } => ({ emit: () => {} })
+}) {}
+
+/**
+ * Scores the current observation. Without one, or without a {@link ScoreSink}, it does nothing. Never fails.
+ *
+ * @since 0.1.0
+ * @category scores
+ */
+export const score = (score: Score): Effect.Effect<void> =>
+  Effect.flatMap(ScoreSink, (sink) =>
+    Effect.map(Effect.option(Effect.currentSpan), (span) => {
+      if (Option.isSome(span)) sink.emit(score, span.value)
+    })
+  )
