@@ -39,9 +39,11 @@ const controlFlowNames: ReadonlySet<string> = new Set([
  * @category guards
  */
 export const isControlFlow = (error: unknown): boolean =>
-  Predicate.isObject(error) &&
-  (("is_bubble_up" in error && error.is_bubble_up === true) ||
-    ("name" in error && typeof error.name === "string" && controlFlowNames.has(error.name)))
+  error instanceof Cause.UnknownException
+    ? isControlFlow(error.error)
+    : Predicate.isObject(error) &&
+      (("is_bubble_up" in error && error.is_bubble_up === true) ||
+        ("name" in error && typeof error.name === "string" && controlFlowNames.has(error.name)))
 
 /**
  * The class name of a failure.
@@ -100,10 +102,12 @@ export const fromCause = (cause: Cause.Cause<unknown>): ErrorInfo => {
 }
 
 /**
- * One line for a failure: `Tag: message`, or the message alone when it already begins with its tag.
+ * One line for a failure: `Tag: message`, or the message alone when it already begins with its tag or is itself the failure (a thrown string).
  *
  * @since 0.1.0
  * @category rendering
  */
 export const line = (info: ErrorInfo): string =>
-  info.message === info.tag || info.message.startsWith(`${info.tag}:`) ? info.message : `${info.tag}: ${info.message}`
+  info.tag === "string" || info.message === info.tag || info.message.startsWith(`${info.tag}:`)
+    ? info.message
+    : `${info.tag}: ${info.message}`
