@@ -1,0 +1,191 @@
+/**
+ * Steps that bring a database to the shape that a module needs, each run once for all processes.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Effect from "effect/Effect"
+import * as ErrorInfo from "../observability/ErrorInfo.js"
+import { DatabaseError } from "./DatabaseError.js"
+import * as Transaction from "./Transaction.js"
+
+/**
+ * One step. It runs in a transaction of its own, together with the note that it ran, so it happens wholly or not at all.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Migration {
+  /** 1, 2, 3, ...: the order. Never changed once released. */
+  readonly id: number
+  /** What it does, such as `create_checkpoints`. Never changed once released. */
+  readonly name: string
+  readonly up: Effect.Effect<unknown, SqlError, SqlClient.SqlClient>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The schema in which the note of what ran is kept; made if it is missing. Default: the first of the search path. */
+  readonly schema?: string | undefined
+}
+
+/** The table that notes what ran. */
+const table = "holdfast_migrations"
+
+const quote = (identifier: string): string => `"${identifier.replaceAll('"', '""')}"`
+
+/** Any fixed number: whoever holds this advisory lock is the one who migrates this database. */
+const lockKey = "7455117340"
+
+const invalid = (namespace: string, message: string) =>
+  new DatabaseError({
+    reason: "MigrationFailed",
+    location: namespace,
+    message: `Migrations of "${namespace}": ${message}`
+  })
+
+/** The list must be in order, or two programs would disagree about it. */
+const check = (namespace: string, migrations: ReadonlyArray<Migration>): DatabaseError | undefined => {
+  let last = 0
+  for (const migration of migrations) {
+    if (!Number.isSafeInteger(migration.id) || migration.id <= last) {
+      return invalid(namespace, `id ${migration.id} comes after ${last}; ids are whole numbers that grow from 1`)
+    }
+    last = migration.id
+  }
+  return undefined
+}
+
+/** What ran, by id. `undefined` when even the table is not there. */
+const applied = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, namespace: string, name: string) {
+  const [found] = yield* sql<{ exists: boolean }>`select to_regclass(${name}) is not null as exists`
+  if (found?.exists !== true) return undefined
+  const rows = yield* sql<{ id: number; name: string }>`
+    select id, name from ${sql.literal(name)} where namespace = ${namespace}`
+  return new Map(rows.map((row) => [row.id, row.name]))
+})
+
+/** The first that is still to run; an error when the database has another one under its id. */
+const pending = (
+  namespace: string,
+  migrations: ReadonlyArray<Migration>,
+  ran: ReadonlyMap<number, string> | undefined
+): Effect.Effect<Migration | undefined, DatabaseError> => {
+  for (const migration of migrations) {
+    const name = ran?.get(migration.id)
+    if (name === undefined) return Effect.succeed(migration)
+    if (name !== migration.name) {
+      return Effect.fail(
+        invalid(
+          namespace,
+          `number ${migration.id} is "${name}" in this database and "${migration.name}" in this program; they do not belong together`
+        )
+      )
+    }
+  }
+  return Effect.succeed(undefined)
+}
+
+/** Takes the lock until the end of the transaction. Waiting for another process is no slow statement. */
+const lock = (sql: SqlClient.SqlClient) =>
+  Effect.zipRight(
+    sql.unsafe("set local statement_timeout = 0; set local lock_timeout = '120s'"),
+    sql`select pg_advisory_xact_lock(${lockKey}::bigint)`
+  )
+
+const createTable = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, schema: string | undefined, name: string) {
+  if (schema !== undefined) {
+    // `create schema if not exists` wants the right to create one even when it is there
+    const found = yield* sql`select 1 from pg_namespace where nspname = ${schema}`
+    if (found.length === 0) yield* sql`create schema ${sql.literal(quote(schema))}`
+  }
+  yield* sql`create table if not exists ${sql.literal(name)} (
+    namespace text not null,
+    id integer not null,
+    name text not null,
+    applied_at timestamptz not null default now(),
+    primary key (namespace, id)
+  )`
+})
+
+/** A step's failure, unless it is one after which the whole transaction is worth another try. */
+const failed = (namespace: string, migration: Migration, error: SqlError): SqlError | DatabaseError =>
+  Transaction.isTransient(error)
+    ? error
+    : new DatabaseError({
+        reason: "MigrationFailed",
+        location: namespace,
+        message: `Migration ${migration.id} "${migration.name}" of "${namespace}" failed and was rolled back: ${ErrorInfo.message(error.cause ?? error)}`,
+        cause: error
+      })
+
+/** One step in one transaction: the first that is still to run by then. `undefined` when none is left. */
+const step = (
+  sql: SqlClient.SqlClient,
+  namespace: string,
+  migrations: ReadonlyArray<Migration>,
+  schema: string | undefined,
+  name: string
+): Effect.Effect<Migration | undefined, SqlError | DatabaseError, SqlClient.SqlClient> =>
+  Transaction.runWith(sql)(
+    Effect.gen(function* () {
+      yield* lock(sql)
+      let ran = yield* applied(sql, namespace, name)
+      if (ran === undefined) {
+        yield* createTable(sql, schema, name)
+        ran = new Map()
+      }
+      const next = yield* pending(namespace, migrations, ran)
+      if (next === undefined) return undefined
+      yield* Effect.mapError(next.up, (error) => failed(namespace, next, error))
+      yield* sql`insert into ${sql.literal(name)} (namespace, id, name) values (${namespace}, ${next.id}, ${next.name})`
+      return next
+    })
+  ).pipe(Transaction.retryTransient())
+
+/**
+ * Runs what has not run yet of a module's migrations, in order, and gives what it ran. Any number of processes may do so at once: each step
+ * runs once. When all is there already it only reads, so it needs no right to create anything.
+ *
+ * Fails with `DatabaseError` (`MigrationFailed`) when a step fails or the database has another step under the same id, and with `SqlError`
+ * when the database cannot be asked. Steps above the list's last one, from a newer program, are left alone.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { SqlClient } from "@effect/sql"
+ * import { Effect } from "effect"
+ * import { Migrations } from "holdfast"
+ *
+ * const migrate = Migrations.run("orders", [
+ *   {
+ *     id: 1,
+ *     name: "create_orders",
+ *     up: Effect.flatMap(SqlClient.SqlClient, (sql) => sql`create table orders (id text primary key)`)
+ *   }
+ * ])
+ * ```
+ */
+export const run = (
+  namespace: string,
+  migrations: ReadonlyArray<Migration>,
+  options: Options = {}
+): Effect.Effect<ReadonlyArray<Migration>, SqlError | DatabaseError, SqlClient.SqlClient> =>
+  Effect.gen(function* () {
+    const wrong = check(namespace, migrations)
+    if (wrong !== undefined) return yield* Effect.fail(wrong)
+    const sql = yield* SqlClient.SqlClient
+    const name = options.schema === undefined ? table : `${quote(options.schema)}.${table}`
+    const done: Array<Migration> = []
+    let next = yield* pending(namespace, migrations, yield* Transaction.retryTransient(applied(sql, namespace, name)))
+    while (next !== undefined) {
+      next = yield* step(sql, namespace, migrations, options.schema, name)
+      if (next !== undefined) done.push(next)
+    }
+    return done
+  }).pipe(Effect.withSpan("run_migrations", { attributes: { namespace }, captureStackTrace: false }))
