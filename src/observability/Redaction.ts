@@ -19,8 +19,8 @@ const shapes: ReadonlyArray<RegExp> = [
   /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*:)[^\s@/]+(?=@)/gi,
   // JSON web tokens
   /()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
-  // name=value and "name": "value" of what is called a secret
-  /((?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token|password|passwd|client[_-]?secret)["']?\s*[:=]\s*["']?)[^\s"',;&}]+/gi
+  // name=value and "name": "value" of what is called a secret, also inside JSON text that is itself in a JSON string
+  /((?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token|password|passwd|client[_-]?secret)(?:\\*["'])?\s*[:=]\s*(?:\\*["'])?)(?:[^\s"',;&}\\]|\\+[^\s"',;&}\\])+/gi
 ]
 
 const secretField =
