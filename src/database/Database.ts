@@ -1,0 +1,238 @@
+/**
+ * The database: a Postgres server, or Postgres embedded in the process. Both give the same `SqlClient`, and the same SQL runs on both.
+ *
+ * Importing this module loads no driver: each is loaded when its layer is built.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as Config from "effect/Config"
+import * as ConfigError from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as ConfigurationError from "../observability/ConfigurationError.js"
+import { DatabaseError } from "./DatabaseError.js"
+import * as Embedded from "./internal/embedded.js"
+import * as Postgres from "./internal/postgres.js"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  DatabaseError
+}
+
+/**
+ * Which database this is.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Info extends Context.Tag("holdfast/Database/Info")<
+  Info,
+  {
+    readonly kind: "postgres" | "embedded"
+    /** The server without its password, the data folder, or `memory`. */
+    readonly location: string
+  }
+>() {}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface PostgresOptions {
+  /** Such as `postgres://user:password@host:5432/database`, with the parameters that `pg` takes. */
+  readonly url: Redacted.Redacted
+  /** Connections in the pool. Default: 10. */
+  readonly maxConnections?: number | undefined
+  /** How long a connection may take, and how long a statement waits for a free one. Default: 5 seconds. */
+  readonly connectTimeout?: Duration.DurationInput | undefined
+  /** How often to try at the start, 250 ms, 500 ms, 1 s, ... apart. Default: 5. */
+  readonly connectAttempts?: number | undefined
+  /** After which the server cancels a statement; 0 for never. Default: 60 seconds. */
+  readonly statementTimeout?: Duration.DurationInput | undefined
+  /** What the server lists the connections under. Default: `holdfast`. */
+  readonly applicationName?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface EmbeddedOptions {
+  /** The folder that holds the data; made if it is missing. Absent: in memory, gone with the layer. */
+  readonly dataDir?: string | undefined
+}
+
+/**
+ * Either kind: with a `url` Postgres, without it embedded.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends EmbeddedOptions, Omit<PostgresOptions, "url"> {
+  readonly url?: Redacted.Redacted | undefined
+}
+
+/** What each setting of the environment takes, for messages and `--help`. */
+const expected = {
+  DATABASE_URL: Postgres.urlExpected,
+  HOLDFAST_DATA_DIR: "a folder",
+  HOLDFAST_DATABASE_POOL_SIZE: "a whole number above 0",
+  HOLDFAST_DATABASE_CONNECT_TIMEOUT: "a duration above 0, such as 5 seconds",
+  HOLDFAST_DATABASE_CONNECT_ATTEMPTS: "a whole number above 0",
+  HOLDFAST_DATABASE_STATEMENT_TIMEOUT: "a duration, such as 60 seconds, or 0 for none"
+} as const
+
+const invalid = (problem: string) => ConfigError.InvalidData([], problem)
+
+/** An empty variable counts as one that is not set. */
+const optional = <A>(
+  name: keyof typeof expected,
+  description: string,
+  parse: (text: string) => Either.Either<A, string>
+): Config.Config<A | undefined> =>
+  Config.string(name).pipe(
+    Config.withDefault(""),
+    Config.mapOrFail((text) =>
+      text.trim() === "" ? Either.right(undefined) : Either.mapLeft(parse(text.trim()), invalid)
+    ),
+    Config.withDescription(`${description}: ${expected[name]}`)
+  )
+
+const count = (text: string): Either.Either<number, string> => {
+  const value = Number(text)
+  return Number.isSafeInteger(value) && value > 0 ? Either.right(value) : Either.left(`it is "${text}"`)
+}
+
+const duration = (text: string): Either.Either<Duration.Duration, string> =>
+  Either.fromOption(text === "0" ? Option.some(Duration.zero) : Duration.decodeUnknown(text), () => `it is "${text}"`)
+
+const positive = (text: string): Either.Either<Duration.Duration, string> =>
+  Either.filterOrLeft(duration(text), Duration.greaterThan(Duration.zero), () => `it is "${text}"`)
+
+/**
+ * The settings of the environment. An empty variable counts as one that is not set.
+ *
+ * - `DATABASE_URL`: a Postgres server; without it the database is embedded
+ * - `HOLDFAST_DATA_DIR`: the folder of the embedded database (`.holdfast`)
+ * - `HOLDFAST_DATABASE_POOL_SIZE`: connections to the server (10)
+ * - `HOLDFAST_DATABASE_CONNECT_TIMEOUT`: how long a connection may take, and how long a statement waits for a free one (5 seconds)
+ * - `HOLDFAST_DATABASE_CONNECT_ATTEMPTS`: how often to try before the server counts as unreachable (5)
+ * - `HOLDFAST_DATABASE_STATEMENT_TIMEOUT`: after which the server cancels a statement, 0 for never (60 seconds)
+ *
+ * @since 0.1.0
+ * @category config
+ */
+export const config: Config.Config<Options> = Config.all({
+  url: Config.redacted("DATABASE_URL").pipe(
+    Config.option,
+    Config.map((url) => (Option.isSome(url) && Redacted.value(url.value).trim() !== "" ? url.value : undefined)),
+    Config.withDescription(`The Postgres server; without it the database is embedded: ${expected.DATABASE_URL}`)
+  ),
+  dataDir: optional("HOLDFAST_DATA_DIR", "Where the embedded database lives", Either.right).pipe(
+    Config.map((folder) => folder ?? ".holdfast")
+  ),
+  maxConnections: optional("HOLDFAST_DATABASE_POOL_SIZE", "Connections to the server", count),
+  connectTimeout: optional("HOLDFAST_DATABASE_CONNECT_TIMEOUT", "How long a connection may take", positive),
+  connectAttempts: optional("HOLDFAST_DATABASE_CONNECT_ATTEMPTS", "How often to try to connect at the start", count),
+  statementTimeout: optional("HOLDFAST_DATABASE_STATEMENT_TIMEOUT", "When the server cancels a statement", duration)
+})
+
+const embedded = (options: EmbeddedOptions) =>
+  Effect.map(Embedded.open(options.dataDir), (client) =>
+    Context.make(SqlClient.SqlClient, client).pipe(
+      Context.add(Info, { kind: "embedded", location: options.dataDir ?? "memory" })
+    )
+  )
+
+/**
+ * Opens a database until the scope closes. Fails with `ConfigurationError` for a malformed URL, and with `DatabaseError` when the server
+ * cannot be reached or refuses, or when the folder is in use (the message names the process) or cannot be used.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = Effect.fnUntraced(function* (
+  options: Options
+): Effect.fn.Return<
+  Context.Context<SqlClient.SqlClient | Info>,
+  ConfigurationError.ConfigurationError | DatabaseError,
+  Scope.Scope
+> {
+  if (options.url === undefined) return yield* embedded(options)
+  const location = yield* Postgres.location(options.url)
+  const client = yield* Postgres.connect(
+    {
+      url: options.url,
+      maxConnections: options.maxConnections ?? 10,
+      connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
+      connectAttempts: options.connectAttempts ?? 5,
+      statementTimeout: Duration.decode(options.statementTimeout ?? "60 seconds"),
+      applicationName: options.applicationName ?? "holdfast"
+    },
+    location
+  )
+  return Context.make(SqlClient.SqlClient, client).pipe(Context.add(Info, { kind: "postgres", location }))
+})
+
+/**
+ * A Postgres server. Everything closes with the layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @example
+ * ```ts
+ * import { Redacted } from "effect"
+ * import { Database } from "holdfast"
+ *
+ * const layer = Database.layerPostgres({ url: Redacted.make("postgres://localhost/agents"), maxConnections: 20 })
+ * ```
+ */
+export const layerPostgres = (
+  options: PostgresOptions
+): Layer.Layer<SqlClient.SqlClient | Info, ConfigurationError.ConfigurationError | DatabaseError> =>
+  Layer.scopedContext(make(options))
+
+/**
+ * Postgres inside this process (PGlite): in a folder that one process at a time may open, or, without `dataDir`, in memory. What was committed
+ * survives the death of the process; nothing is flushed for a power cut. There is one connection: a transaction keeps all others waiting.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerEmbedded = (options: EmbeddedOptions = {}): Layer.Layer<SqlClient.SqlClient | Info, DatabaseError> =>
+  Layer.scopedContext(embedded(options))
+
+/**
+ * Either kind, from a `Config`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<SqlClient.SqlClient | Info, ConfigurationError.ConfigurationError | DatabaseError> =>
+  Layer.scopedContext(
+    Config.unwrap(options).pipe(
+      Effect.mapError((error) => ConfigurationError.fromConfigError(error, expected)),
+      Effect.flatMap(make)
+    )
+  )
+
+/**
+ * The database of the environment, see {@link config}: Postgres if `DATABASE_URL` is set, else embedded in `HOLDFAST_DATA_DIR`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer: Layer.Layer<SqlClient.SqlClient | Info, ConfigurationError.ConfigurationError | DatabaseError> =
+  layerConfig(config)
