@@ -6,6 +6,8 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 import * as Observation from "../observability/Observation.js"
@@ -138,7 +140,7 @@ interface Member {
  * @since 0.1.0
  * @category models
  */
-export interface Swarm<in In, out Findings, out E, out R> {
+export interface Swarm<in In, out Findings, out E, out R> extends Pipeable {
   readonly name: string
   readonly run: (input: In) => Effect.Effect<Result<Findings, E>, CriticalDegradationError, R>
   readonly members: ReadonlyArray<Member>
@@ -207,18 +209,20 @@ export const make = <Required extends Agents, Optional extends Agents = Readonly
  * @since 0.1.0
  * @category combinators
  */
-export const followedBy =
-  <In, Findings, Then extends Readonly<Record<string, Agent.Agent<Upstream<In, Findings>, unknown, unknown, never>>>>(
+export const followedBy: {
+  <Then extends Agents>(
     agents: Then
-  ) =>
-  <E, R>(
-    self: Swarm<In, Findings, E, R>
-  ): Swarm<
-    In,
-    Findings & Found<Then>,
-    E | Agent.Agent.Error<Then[keyof Then]>,
-    R | Agent.Agent.Services<Then[keyof Then]>
-  > =>
+  ): <In, Findings, E, R>(
+    self: Swarm<In, Findings, E, R>,
+    ...mismatch: Upstream<In, Findings> extends Input<Then> ? [] : [never]
+  ) => Followed<In, Findings, E, R, Then>
+  <In, Findings, E, R, Then extends Readonly<Record<string, Agent.Agent<Upstream<In, Findings>, unknown, unknown, unknown>>>>(
+    self: Swarm<In, Findings, E, R>,
+    agents: Then
+  ): Followed<In, Findings, E, R, Then>
+} = dual(
+  2,
+  <In, Findings, E, R, Then extends Agents>(self: Swarm<In, Findings, E, R>, agents: Then): Followed<In, Findings, E, R, Then> =>
     fromMembers(
       self.name,
       [
@@ -228,6 +232,20 @@ export const followedBy =
       self.thresholds,
       self.concurrency
     )
+)
+
+/**
+ * A swarm with a second stage.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Followed<In, Findings, E, R, Then extends Agents> = Swarm<
+  In,
+  Findings & Found<Then>,
+  E | Agent.Agent.Error<Then[keyof Then]>,
+  R | Agent.Agent.Services<Then[keyof Then]>
+>
 
 const fromMembers = <In, Findings, E, R>(
   name: string,
@@ -245,7 +263,11 @@ const fromMembers = <In, Findings, E, R>(
     members,
     thresholds,
     concurrency,
-    run: (input) => run(swarm, input)
+    run: (input) => run(swarm, input),
+    pipe() {
+      // biome-ignore lint/complexity/noArguments: what `pipeArguments` takes
+      return pipeArguments(this, arguments)
+    }
   }
   return swarm
 }
