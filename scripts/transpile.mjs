@@ -58,7 +58,13 @@ export const transpile = () => {
   const out = mkdtempSync(join(cache, ".new-"))
   const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile)
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root)
-  const compilerOptions = { ...options, noEmit: false, inlineSourceMap: true, inlineSources: true }
+  const compilerOptions = {
+    ...options,
+    module: ts.ModuleKind.ESNext,
+    moduleResolution: undefined,
+    noEmit: false,
+    inlineSourceMap: true
+  }
   for (const file of sources) {
     const target = join(out, "dist", relative(join(root, "src"), file))
     mkdirSync(dirname(target), { recursive: true })
