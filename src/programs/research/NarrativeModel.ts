@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as ParseResult from "effect/ParseResult"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import type * as Failure from "../../resilience/Failure.js"
 import * as Narrative from "./Narrative.js"
 
 /**
@@ -92,6 +93,11 @@ export class ModelNotConfiguredError extends Schema.TaggedError<ModelNotConfigur
   override get message(): string {
     return `No chat model is configured: set ${this.variable} (and OPENAI_BASE_URL, OPENAI_MODEL for another endpoint or model than OpenAI's ${defaultModel}).`
   }
+
+  /** No retry sets a variable. */
+  get failure(): Failure.Failure {
+    return { kind: "permanent", reason: "not configured" }
+  }
 }
 
 /**
@@ -108,6 +114,11 @@ export class ModelAnswerError extends Schema.TaggedError<ModelAnswerError>()("Mo
 }) {
   override get message(): string {
     return `The model ${this.model} did not answer with the JSON it was asked for: ${this.problem}. It said: ${JSON.stringify(this.answer)}`
+  }
+
+  /** A second answer may make sense. */
+  get failure(): Failure.Failure {
+    return { kind: "transient", reason: "decode", maxRetries: 1 }
   }
 }
 
