@@ -23,12 +23,13 @@ import * as Strategy from "./Strategy.js"
 import * as Technical from "./Technical.js"
 
 /**
- * How long a breaker of this program stays open.
+ * How long a breaker of this program stays open: longer than any pause between two attempts, so that whether a probe is let through does not hang on
+ * jitter.
  *
  * @since 0.1.0
  * @category policies
  */
-export const resetAfter: Duration.Duration = Duration.seconds(1)
+export const resetAfter: Duration.Duration = Duration.millis(2500)
 
 /**
  * The agents compute within milliseconds, so they are given little time and come back soon; the fourth attempt meets an open breaker when three
@@ -39,7 +40,7 @@ export const resetAfter: Duration.Duration = Duration.seconds(1)
  */
 export const policy: Agent.Policy = {
   timeout: "2 seconds",
-  retry: { maxAttempts: 4, base: "200 millis", cap: "2 seconds" },
+  retry: { maxAttempts: 4, base: "200 millis", cap: "1 second" },
   circuitBreaker: { failureThreshold: 3, resetAfter, successThreshold: 1 }
 }
 
@@ -48,7 +49,7 @@ const modelPolicy: Agent.Policy = {
   ...policy,
   timeout: "30 seconds",
   deadline: "60 seconds",
-  retry: { maxAttempts: 3, base: "500 millis", cap: "10 seconds" }
+  retry: { maxAttempts: 3, base: "500 millis", cap: "2 seconds" }
 }
 
 const compute = <Out>(id: string, figures: (selection: Prices.Selection) => Out) =>
