@@ -1,0 +1,73 @@
+/**
+ * Effects for a caller who knows promises only.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Runtime from "effect/Runtime"
+import type * as Scope from "effect/Scope"
+import { CheckpointError } from "../CheckpointError.js"
+
+export interface Runner {
+  /** Runs at once, up to the first wait. Rejects with the effect's own error, always an `Error`. */
+  readonly run: <A>(
+    operation: string,
+    threadId: string | undefined,
+    effect: Effect.Effect<A, CheckpointError>
+  ) => Promise<A>
+}
+
+const closed = (operation: string, threadId: string | undefined): CheckpointError =>
+  new CheckpointError({
+    reason: "Closed",
+    operation,
+    ...(threadId === undefined ? {} : { threadId }),
+    message: `The ${operation} of a checkpoint${threadId === undefined ? "" : ` of "${threadId}"`} came when the layer that gives the checkpointer was closed: keep it open until the graph has ended`
+  })
+
+/** What LangGraph is to see: the error itself, for it looks at its name. */
+const toError = (cause: Cause.Cause<CheckpointError>, otherwise: () => CheckpointError): Error => {
+  if (Cause.isInterruptedOnly(cause)) return otherwise()
+  const error = Cause.squash(cause)
+  return error instanceof Error ? error : new Error(String(error), { cause: error })
+}
+
+/**
+ * A runner whose scope ends only when what is under way has been done, for at most 5 seconds: LangGraph does not wait for its last writes
+ * when a run is aborted, and a checkpoint that is being written is worth the wait.
+ */
+export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(function* () {
+  const runtime = yield* Effect.runtime<never>()
+  const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  let open = true
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      open = false
+      const pending = [...fibers]
+      return Fiber.awaitAll(pending).pipe(
+        Effect.timeoutOption("5 seconds"),
+        Effect.zipRight(Fiber.interruptAll(pending)),
+        Effect.when(() => pending.length > 0)
+      )
+    })
+  )
+  return {
+    run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, CheckpointError>) =>
+      new Promise<A>((resolve, reject) => {
+        if (!open) {
+          reject(closed(operation, threadId))
+          return
+        }
+        const fiber = Runtime.runFork(runtime, effect)
+        fibers.add(fiber)
+        fiber.addObserver((exit) => {
+          fibers.delete(fiber)
+          if (Exit.isSuccess(exit)) resolve(exit.value)
+          else reject(toError(exit.cause, () => closed(operation, threadId)))
+        })
+      })
+  }
+})

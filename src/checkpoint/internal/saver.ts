@@ -1,0 +1,374 @@
+/**
+ * LangGraph's saver over the store.
+ *
+ * @internal
+ */
+import type { RunnableConfig } from "@langchain/core/runnables"
+import {
+  BaseCheckpointSaver,
+  type ChannelVersions,
+  type Checkpoint,
+  type CheckpointListOptions,
+  type CheckpointMetadata,
+  type CheckpointPendingWrite,
+  type CheckpointTuple,
+  EXCLUDED_METADATA_KEYS,
+  getCheckpointId,
+  maxChannelVersion,
+  type PendingWrite,
+  type SerializerProtocol,
+  WRITES_IDX_MAP
+} from "@langchain/langgraph-checkpoint"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Observation from "../../observability/Observation.js"
+import * as SpanCarrier from "../../observability/SpanCarrier.js"
+import { CheckpointError, isCheckpointError } from "../CheckpointError.js"
+import type { Serializer } from "../Serializer.js"
+import * as Codec from "./codec.js"
+import { Phases } from "./phases.js"
+import type { Runner } from "./runner.js"
+import { TASKS } from "./statements.js"
+import type * as store from "./store.js"
+
+/** How many checkpoints `list` reads at a time. */
+const page = 100
+
+/** A field of `configurable`, which holds anything. */
+const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
+
+/** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
+const isInternal = (key: string): boolean =>
+  EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
+
+const invalid = (operation: string, message: string) => new CheckpointError({ reason: "Invalid", operation, message })
+
+/** An id as it is stored, or `undefined` when there is none. */
+const id = (operation: string, name: string, value: unknown): Effect.Effect<string | undefined, CheckpointError> => {
+  if (value === undefined || value === null) return Effect.succeed(undefined)
+  if (typeof value !== "string" && typeof value !== "number") {
+    return Effect.fail(invalid(operation, `${name} is a ${typeof value}; give a string`))
+  }
+  const text = String(value)
+  return Codec.isStorable(text)
+    ? Effect.succeed(text)
+    : Effect.fail(invalid(operation, `${name} ${JSON.stringify(text)} holds a character that Postgres cannot store`))
+}
+
+const required = (operation: string, name: string, value: unknown): Effect.Effect<string, CheckpointError> =>
+  Effect.flatMap(id(operation, name, value), (text) =>
+    text === undefined || text === ""
+      ? Effect.fail(invalid(operation, `${operation} needs a ${name}: set configurable.${name} in the graph's config`))
+      : Effect.succeed(text)
+  )
+
+/** A failure to serialize or to read back, with thread and place. */
+const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
+  new CheckpointError({
+    reason: isCheckpointError(cause)
+      ? cause.reason
+      : operation === "getTuple" || operation === "list"
+        ? "Undecodable"
+        : "Unserializable",
+    operation,
+    threadId,
+    message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    cause
+  })
+
+export class SqlSaver extends BaseCheckpointSaver {
+  readonly #store: store.Store
+  readonly #runner: Runner
+  readonly #json: Serializer
+  readonly #phases = new Phases()
+
+  constructor(rows: store.Store, runner: Runner, json: Serializer, serde: SerializerProtocol) {
+    super(serde)
+    this.#store = rows
+    this.#runner = runner
+    this.#json = json
+  }
+
+  /**
+   * Whole steps order the versions, a random fraction tells two branches apart: a fork that writes the same step of the same channel never
+   * finds the other branch's value under its own version. Numbers, so that they stay in order beside the whole ones that are stored already;
+   * threads of other savers that use text go on with text.
+   */
+  override getNextVersion(current: number | undefined): number
+  override getNextVersion(current: string): string
+  override getNextVersion(current: number | string | undefined): number | string {
+    if (typeof current !== "string") return Math.floor(current ?? 0) + 1 + Math.random()
+    const step = Number.parseInt(current, 10)
+    return `${String((Number.isNaN(step) ? 0 : step) + 1).padStart(32, "0")}.${String(Math.random())}`
+  }
+
+  override put(
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    newVersions: ChannelVersions
+  ): Promise<RunnableConfig> {
+    const operation = "put"
+    const effect = Effect.gen(this, function* () {
+      const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
+      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
+      const parentId = yield* id(operation, "checkpoint_id", field(config, "checkpoint_id"))
+      const checkpointId = yield* required(operation, "checkpoint id", checkpoint.id)
+      const { channel_values, ...rest } = checkpoint
+      const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
+      const write = Effect.gen(this, function* () {
+        const channels = Object.keys(newVersions)
+        const body = yield* this.#toJsonb(operation, threadId, "the checkpoint", rest)
+        const described = yield* this.#metadata(operation, threadId, config, metadata)
+        const pieces = yield* this.#dump(
+          operation,
+          threadId,
+          channels.map((channel) => [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []])
+        )
+        yield* this.#store.put({
+          threadId,
+          namespace,
+          checkpointId,
+          parentId: parentId === "" ? undefined : parentId,
+          checkpoint: body,
+          metadata: described,
+          blobs: pieces.map((piece) => ({ ...piece, version: String(newVersions[piece.channel]) }))
+        })
+      })
+      yield* Observation.span(write, "save_checkpoint", {
+        metadata: { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
+      })
+      return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
+    })
+    return this.#run(operation, config, effect)
+  }
+
+  override putWrites(config: RunnableConfig, writes: Array<PendingWrite>, taskId: string): Promise<void> {
+    const operation = "putWrites"
+    const effect = Effect.gen(this, function* () {
+      const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
+      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
+      const checkpointId = yield* required(operation, "checkpoint_id", field(config, "checkpoint_id"))
+      const task = yield* required(operation, "task id", taskId)
+      const pieces = yield* this.#dump(
+        operation,
+        threadId,
+        writes.map(([channel, value]) => [channel, [value]])
+      )
+      const rows = pieces.map((piece, index) => ({ ...piece, idx: WRITES_IDX_MAP[piece.channel] ?? index }))
+      // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
+      const replace = writes.every(([channel]) => Object.hasOwn(WRITES_IDX_MAP, channel))
+      const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
+      if (last.length === 0) return
+      yield* this.#store.putWrites({
+        threadId,
+        namespace,
+        checkpointId,
+        taskId: task,
+        taskPath: "",
+        writes: last,
+        replace
+      })
+    })
+    return this.#run(operation, config, effect)
+  }
+
+  override getTuple(config: RunnableConfig): Promise<CheckpointTuple | undefined> {
+    const operation = "getTuple"
+    const effect = Effect.gen(this, function* () {
+      const threadId = yield* id(operation, "thread_id", field(config, "thread_id"))
+      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
+      const checkpointId = yield* id(operation, "checkpoint_id", getCheckpointId(config))
+      if (threadId === undefined) return undefined
+      const selection: store.Selection =
+        checkpointId === undefined || checkpointId === ""
+          ? { threadId, namespace, limit: 1 }
+          : { threadId, namespace, checkpointId }
+      const [tuple] = yield* this.#load(operation, threadId, selection)
+      return tuple
+    })
+    return this.#run(operation, config, effect)
+  }
+
+  override async *list(config: RunnableConfig, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
+    const operation = "list"
+    const selection = Effect.gen(this, function* () {
+      const filter = Object.entries(options.filter ?? {}).filter(([, value]) => value !== undefined)
+      const threadId = yield* id(operation, "thread_id", field(config, "thread_id"))
+      return {
+        threadId,
+        namespace: yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns")),
+        checkpointId: (yield* id(operation, "checkpoint_id", getCheckpointId(config))) || undefined,
+        before: yield* id(operation, "before", field(options.before, "checkpoint_id")),
+        metadata:
+          filter.length === 0
+            ? undefined
+            : yield* this.#toJsonb(operation, threadId ?? "", "the filter", Object.fromEntries(filter))
+      }
+    })
+    let left = options.limit === undefined ? Number.POSITIVE_INFINITY : Math.trunc(Number(options.limit))
+    let after: store.Selection["after"]
+    while (left > 0) {
+      const limit = Math.min(left, page)
+      const tuples: ReadonlyArray<CheckpointTuple> = await this.#run(
+        operation,
+        config,
+        Effect.flatMap(selection, (chosen) => this.#load(operation, chosen.threadId, { ...chosen, after, limit }))
+      )
+      yield* tuples
+      if (tuples.length < limit) return
+      left -= limit
+      const last = tuples.at(-1)?.config
+      after = [
+        String(field(last, "checkpoint_id")),
+        String(field(last, "thread_id")),
+        String(field(last, "checkpoint_ns"))
+      ]
+    }
+  }
+
+  override deleteThread(threadId: string): Promise<void> {
+    const operation = "deleteThread"
+    const effect = Effect.flatMap(required(operation, "thread_id", threadId), (thread) => {
+      this.#phases.forget(thread)
+      return this.#store.deleteThread(thread)
+    })
+    return this.#run(operation, {}, effect)
+  }
+
+  #run<A>(operation: string, config: RunnableConfig, effect: Effect.Effect<A, CheckpointError>): Promise<A> {
+    const threadId = field(config, "thread_id")
+    return this.#runner.run(
+      operation,
+      typeof threadId === "string" ? threadId : undefined,
+      SpanCarrier.under(config.configurable)(effect)
+    )
+  }
+
+  /**
+   * Channels and their values, none for an empty one, as bytes. All are serialized at once, before anything else can run: a node may change
+   * an object of the state in place while its checkpoint is still being written.
+   */
+  #dump(
+    operation: string,
+    threadId: string,
+    channels: ReadonlyArray<readonly [channel: string, value: readonly [] | readonly [unknown]]>
+  ): Effect.Effect<ReadonlyArray<store.Piece & { readonly channel: string }>, CheckpointError> {
+    return Effect.tryPromise({
+      try: () =>
+        Promise.all(
+          channels.map(async ([channel, value]) => {
+            try {
+              if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
+              if (value.length === 0) return { channel, type: "empty", bytes: undefined }
+              const [type, bytes] = await this.serde.dumpsTyped(value[0])
+              return { channel, type, bytes }
+            } catch (cause) {
+              throw within(
+                operation,
+                threadId,
+                `the channel ${JSON.stringify(channel)}, and nothing was written`
+              )(cause)
+            }
+          })
+        ),
+      catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
+    })
+  }
+
+  #toJsonb(operation: string, threadId: string, place: string, value: unknown): Effect.Effect<string, CheckpointError> {
+    return Effect.try({ try: () => this.#json.toJsonb(value), catch: within(operation, threadId, place) })
+  }
+
+  /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
+  #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata) {
+    const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
+      if (isInternal(key) || key in metadata || value === undefined) return false
+      try {
+        this.#json.toJsonb(value)
+        return true
+      } catch {
+        return false // handlers and the like, which a run carries along and nobody means to store
+      }
+    })
+    return this.#toJsonb(operation, threadId, "the metadata", { ...Object.fromEntries(said), ...metadata })
+  }
+
+  #load(
+    operation: string,
+    threadId: string | undefined,
+    selection: store.Selection
+  ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError> {
+    const load = Effect.gen(this, function* () {
+      const rows = yield* this.#store.load(operation, selection)
+      const tuples = yield* Effect.forEach(rows, (row) =>
+        Effect.tryPromise({
+          try: () => this.#tuple(row),
+          catch: within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
+        })
+      )
+      const [newest] = tuples
+      if (newest === undefined) {
+        yield* Observation.annotate({ metadata: { phase: "none", found: 0 } })
+      } else {
+        const namespace = String(field(newest.config, "checkpoint_ns"))
+        const nodes = this.#phases.loaded(String(field(newest.config, "thread_id")), namespace, newest.checkpoint)
+        const age = ((yield* Clock.currentTimeMillis) - Date.parse(newest.checkpoint.ts)) / 1000
+        yield* Observation.annotate({
+          metadata: {
+            phase: nodes.length === 0 ? "finished" : nodes.join(", "),
+            step: newest.metadata?.step,
+            source: newest.metadata?.source,
+            found: tuples.length,
+            ...(Number.isFinite(age) ? { checkpoint_age_seconds: age } : {})
+          }
+        })
+      }
+      return tuples
+    })
+    return Observation.span(load, "load_checkpoint", { metadata: { workflow_id: threadId } })
+  }
+
+  async #tuple(row: store.Loaded): Promise<CheckpointTuple> {
+    const values = await Promise.all(
+      row.values.flatMap(({ channel, type, bytes }) =>
+        type === "empty" ? [] : [this.#value(type, bytes).then((value) => [channel, value] as const)]
+      )
+    )
+    const stored = this.#json.fromJsonb(row.checkpoint) as Omit<Checkpoint, "channel_values"> // what put has stored; unknown fields stay
+    const checkpoint: Checkpoint = {
+      ...stored,
+      channel_versions: stored.channel_versions ?? {},
+      versions_seen: stored.versions_seen ?? {},
+      channel_values: Object.fromEntries(values)
+    }
+    if (row.sends.length > 0) {
+      checkpoint.channel_values[TASKS] = await Promise.all(row.sends.map(({ type, bytes }) => this.#value(type, bytes)))
+      const versions = Object.values(checkpoint.channel_versions)
+      checkpoint.channel_versions[TASKS] = versions.length === 0 ? 1 : maxChannelVersion(...versions)
+    }
+    const pendingWrites = await Promise.all(
+      row.writes.map(
+        async ({ taskId, channel, type, bytes }): Promise<CheckpointPendingWrite> => [
+          taskId,
+          channel,
+          await this.#value(type, bytes)
+        ]
+      )
+    )
+    const at = (checkpointId: string) => ({
+      configurable: { thread_id: row.threadId, checkpoint_ns: row.namespace, checkpoint_id: checkpointId }
+    })
+    return {
+      config: at(row.checkpointId),
+      checkpoint,
+      metadata: this.#json.fromJsonb(row.metadata) as CheckpointMetadata, // what put has stored
+      pendingWrites,
+      ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
+    }
+  }
+
+  #value(type: string, bytes: Uint8Array | undefined): Promise<unknown> {
+    return this.serde.loadsTyped(type, bytes ?? new Uint8Array())
+  }
+}
