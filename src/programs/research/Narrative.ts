@@ -11,6 +11,9 @@ import type * as Risk from "./Risk.js"
 import * as Seasonality from "./Seasonality.js"
 import type * as Technical from "./Technical.js"
 
+/** Text that is not blank; blanks around it are cut off. */
+const text = (longest: number) => Schema.Trim.pipe(Schema.nonEmptyString(), Schema.maxLength(longest))
+
 /**
  * A text of a headline and a few paragraphs. Whatever writes it, a model or the template, must come to this.
  *
@@ -18,11 +21,8 @@ import type * as Technical from "./Technical.js"
  * @category models
  */
 export const Prose = Schema.Struct({
-  headline: Schema.NonEmptyTrimmedString.pipe(Schema.maxLength(200)),
-  paragraphs: Schema.Array(Schema.NonEmptyTrimmedString.pipe(Schema.maxLength(2000))).pipe(
-    Schema.minItems(1),
-    Schema.maxItems(8)
-  )
+  headline: text(200),
+  paragraphs: Schema.Array(text(2000)).pipe(Schema.minItems(1), Schema.maxItems(8))
 })
 
 /**
@@ -53,6 +53,10 @@ const paragraph = (...sentences: ReadonlyArray<string | undefined>): ReadonlyArr
   const there = sentences.filter((sentence) => sentence !== undefined)
   return there.length === 0 ? [] : [there.join(" ")]
 }
+
+/** The words of a list, the last joined by "and". */
+const list = (words: ReadonlyArray<string>): string =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.slice(-1).join("")}`
 
 const given = <A>(value: A | null, render: (value: A) => string): string | undefined =>
   value === null ? undefined : render(value)
@@ -86,16 +90,17 @@ const technical = (ticker: string, figures: Technical.Figures): ReadonlyArray<st
   )
 }
 
+const badDays = (var95: number, shortfall: number): string =>
+  var95 > 0
+    ? `On one day in twenty it lost ${percent(var95)} or more, and ${percent(shortfall)} on the average of those days.`
+    : shortfall > 0
+      ? `Less than one day in twenty ended with a loss, and the worst twentieth of days lost ${percent(shortfall)} on average.`
+      : "Not even its worst days in twenty ended with a loss."
+
 const risk = ({ expectedShortfall95, maxDrawdown, var95, volatility }: Risk.Figures): ReadonlyArray<string> =>
   paragraph(
     given(volatility, (value) => `Returns of the last year varied by ${percent(value)}, annualised.`),
-    var95 === null || expectedShortfall95 === null
-      ? undefined
-      : `${
-          var95 > 0
-            ? `On one day in twenty it lost ${percent(var95)} or more`
-            : `Even on its worst days in twenty it returned ${unsigned(var95)} or less`
-        }${expectedShortfall95 > 0 ? `, and ${percent(expectedShortfall95)} on the average of those days.` : "."}`,
+    var95 === null || expectedShortfall95 === null ? undefined : badDays(var95, expectedShortfall95),
     maxDrawdown.peak === null || maxDrawdown.trough === null
       ? "It never closed below an earlier high."
       : `The worst fall in these prices was ${unsigned(maxDrawdown.value)}, from ${maxDrawdown.peak} to ${maxDrawdown.trough}.`
@@ -146,7 +151,7 @@ const seasonality = (figures: Seasonality.Figures): ReadonlyArray<string> => {
     `By calendar month ${best.name} was the best, ${percent(best.mean)} on average over ${best.n} years, and ${worst.name} the worst, ${percent(worst.mean)}.`,
     marked.length === 0
       ? "No month stands out from chance."
-      : `Only ${marked.join(", ")} ${marked.length === 1 ? "has" : "have"} a t-statistic of 2 or more, which among twelve months may still be luck.`
+      : `${list(marked)} ${marked.length === 1 ? "has" : "have"} a t-statistic of 2 or more in size, which among twelve months may still be luck.`
   )
 }
 
@@ -165,10 +170,6 @@ const reversion = ({ ar1Slope, halfLifeDays, z20 }: Reversion.Figures): Readonly
   )
 
 const agents = ["technical", "risk", "market", "seasonality", "reversion"] as const
-
-/** The words of a list, the last joined by "and". */
-const list = (words: ReadonlyArray<string>): string =>
-  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.slice(-1).join("")}`
 
 const headline = ({ asOf, benchmark, findings, ticker }: Input): string => {
   const direction = findings.technical === undefined ? undefined : trend(findings.technical)

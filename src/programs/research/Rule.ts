@@ -157,7 +157,8 @@ const holds = (rule: Rule, closes: ReadonlyArray<number>, day: number): boolean 
     case "BuyAndHold":
       return true
     case "Crossover":
-      return average(closes, day, rule.fast) > average(closes, day, rule.slow)
+      // by more than rounding can make two averages of the same prices differ
+      return average(closes, day, rule.fast) > average(closes, day, rule.slow) * (1 + 1e-12)
     case "Momentum":
       return Statistics.at(closes, day - 1) > Statistics.at(closes, day - 1 - rule.lookback)
   }

@@ -50,12 +50,12 @@ export const window = (values: ReadonlyArray<number>, count: number): ReadonlyAr
   values.length < count ? null : values.slice(values.length - count)
 
 /**
- * The value, or `null` where it is not finite.
+ * The value, or `null` where it is not finite. A negative zero, which JSON does not keep, becomes zero.
  *
  * @since 0.1.0
  * @category getters
  */
-export const finite = (value: number): Figure => (Number.isFinite(value) ? value : null)
+export const finite = (value: number): Figure => (Number.isFinite(value) ? value + 0 : null)
 
 /**
  * The arithmetic mean of at least one value.

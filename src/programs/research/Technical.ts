@@ -77,7 +77,7 @@ export const rsi = (closes: ReadonlyArray<number>, days: number): Statistics.Fig
       loss = (loss * (days - 1) + down) / days
     }
   }
-  return gain + loss === 0 ? null : Statistics.finite((100 * gain) / (gain + loss))
+  return gain + loss === 0 ? null : Statistics.finite(100 * (gain / (gain + loss)))
 }
 
 /**
