@@ -1,37 +1,124 @@
 /**
- * The public face: one namespace a module. Importing it loads no LangGraph, no Langfuse or OpenTelemetry SDK and no database driver; a module
- * that needs one of them loads it when its layer is built. What extends LangGraph's classes is in `holdfast/langgraph`.
+ * The public face: one namespace a module, and every error class by its name. Importing it loads no LangGraph, no Langfuse or OpenTelemetry
+ * SDK and no database driver: a module that needs one loads it when its layer is built. What extends LangGraph's own classes is in
+ * `holdfast/langgraph`.
  *
  * @since 0.1.0
  */
 
 /**
+ * An agent: a function with an id, and the policy that hardens it.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Agent from "./agent/Agent.js"
+/**
+ * Many agents, required and optional, and an honest account of what is missing.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Swarm from "./agent/Swarm.js"
+export { CriticalDegradationError } from "./agent/Swarm.js"
+export { CheckpointError, CheckpointNotFoundError } from "./checkpoint/CheckpointError.js"
+/**
+ * A `SqlClient`: Postgres, or the embedded one.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Database from "./database/Database.js"
+export { DatabaseError } from "./database/DatabaseError.js"
+/**
+ * Steps that bring a database to the shape a module needs, run once.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Migrations from "./database/Migrations.js"
+/**
+ * Transactions whose lost connection is an error that can be retried.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Transaction from "./database/Transaction.js"
+export { GraphError } from "./graph/Graph.js"
+/**
+ * Carries Effect spans into Langfuse.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Langfuse from "./langfuse/Langfuse.js"
+export { ConfigurationError } from "./observability/ConfigurationError.js"
+/**
+ * Log lines that carry the trace.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Logging from "./observability/Logging.js"
+/**
  * The vocabulary of what is seen in Langfuse, as annotations of Effect spans.
  *
  * @since 0.1.0
+ * @category modules
  */
 export * as Observation from "./observability/Observation.js"
+
 /**
- * What a run did, recorded and printed without any backend.
+ * What a run did, recorded and drawn without any backend.
  *
  * @since 0.1.0
+ * @category modules
  */
 export * as Trace from "./observability/Trace.js"
+/**
+ * Faults injected on purpose, reproducibly.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Chaos from "./resilience/Chaos.js"
+export { ChaosError } from "./resilience/Chaos.js"
+/**
+ * Stops calling what keeps failing, and tries again later.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as CircuitBreaker from "./resilience/CircuitBreaker.js"
+export { CircuitBreakerOpenError } from "./resilience/CircuitBreaker.js"
 /**
  * Which kind of failure an error is, and so whether trying again is worth it.
  *
  * @since 0.1.0
+ * @category modules
  */
 export * as Failure from "./resilience/Failure.js"
+/**
+ * Another way to an answer when the first one fails.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Fallback from "./resilience/Fallback.js"
+export { FallbackExhaustedError } from "./resilience/Fallback.js"
 /**
  * Retries on a Schedule.
  *
  * @since 0.1.0
+ * @category modules
  */
 export * as RetryPolicy from "./resilience/RetryPolicy.js"
 /**
  * Time limits: of one attempt, and of all of them.
  *
  * @since 0.1.0
+ * @category modules
  */
 export * as Timeout from "./resilience/Timeout.js"
+
+export { AgentTimeoutError } from "./resilience/Timeout.js"
