@@ -1,0 +1,396 @@
+/**
+ * Checkpoints of a workflow that is no graph: a program saves its state after each phase, and after a crash goes on behind the last one.
+ *
+ * They stand in the same tables as the checkpoints of graphs, one checkpoint a save: the workflow's id is its `thread_id`, its `checkpoint_ns`
+ * is `holdfast:workflow`, the state is the channel `state`, and phase and version are in the metadata. A graph's thread may have the same id;
+ * neither sees the other's checkpoints, but deleting the thread deletes both.
+ *
+ * @since 0.1.0
+ */
+import type * as SqlClient from "@effect/sql/SqlClient"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import type { DatabaseError } from "../database/DatabaseError.js"
+import * as Observation from "../observability/Observation.js"
+import { CheckpointError, CheckpointNotFoundError } from "./CheckpointError.js"
+import * as Codec from "./internal/codec.js"
+import * as store from "./internal/store.js"
+import * as uuid6 from "./internal/uuid6.js"
+
+export {
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  CheckpointError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  CheckpointNotFoundError
+}
+
+/**
+ * A saved phase, without its state.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Entry {
+  readonly workflowId: string
+  readonly phase: string
+  /** What {@link SaveOptions} said. */
+  readonly version: string | undefined
+  readonly checkpointId: string
+  /** Counts a workflow's saves, from 0. */
+  readonly step: number
+  readonly time: Date
+}
+
+/**
+ * A saved phase with its state.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Saved<A> extends Entry {
+  readonly state: A
+  /** Seconds since it was saved, by Effect's Clock. */
+  readonly ageSeconds: number
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SaveOptions<A, I, R> {
+  readonly workflowId: string
+  /** The phase that is done, such as `collect`. Saved again, the newer state counts and the older one stays in the history. */
+  readonly phase: string
+  readonly state: A
+  /** How the state is encoded. */
+  readonly schema: Schema.Schema<A, I, R>
+  /** The version of the program or of the state's format, given back when it is loaded. Default: none. */
+  readonly version?: string | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoadOptions<A, I, R> {
+  readonly workflowId: string
+  /** Default: whichever phase was saved last. */
+  readonly phase?: string | undefined
+  /** How the state is decoded. */
+  readonly schema: Schema.Schema<A, I, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  /**
+   * Stores a phase's state; when it succeeds the state is committed. Fails with {@link CheckpointError}: `Unserializable` when the schema
+   * or the serializer refuses the state, and then nothing is written. An observation `save_checkpoint`.
+   */
+  readonly save: <A, I, R>(options: SaveOptions<A, I, R>) => Effect.Effect<Entry, CheckpointError, R>
+  /** As {@link Service.load}, but nothing where there is no checkpoint. */
+  readonly find: <A, I, R>(options: LoadOptions<A, I, R>) => Effect.Effect<Option.Option<Saved<A>>, CheckpointError, R>
+  /**
+   * The newest state of a phase. Fails with {@link CheckpointNotFoundError}, or with {@link CheckpointError}: `Undecodable` when what is
+   * stored does not fit the schema. An observation `load_checkpoint`.
+   */
+  readonly load: <A, I, R>(
+    options: LoadOptions<A, I, R>
+  ) => Effect.Effect<Saved<A>, CheckpointError | CheckpointNotFoundError, R>
+  /**
+   * The phase that was saved last, with its state and age: where the workflow goes on. Fails as {@link Service.load}. An observation
+   * `resume_from_checkpoint`.
+   */
+  readonly resume: <A, I, R>(
+    workflowId: string,
+    schema: Schema.Schema<A, I, R>
+  ) => Effect.Effect<Saved<A>, CheckpointError | CheckpointNotFoundError, R>
+  /** A workflow's saves, newest first, at most `limit` (default: 1,000). Fails with {@link CheckpointNotFoundError} when there is none. */
+  readonly history: (
+    workflowId: string,
+    options?: { readonly limit?: number | undefined }
+  ) => Effect.Effect<ReadonlyArray<Entry>, CheckpointError | CheckpointNotFoundError>
+}
+
+/**
+ * @since 0.1.0
+ * @category tags
+ * @example
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { CheckpointManager } from "holdfast"
+ *
+ * const Progress = Schema.Struct({ rows: Schema.Number, until: Schema.Date })
+ *
+ * const program = Effect.gen(function* () {
+ *   const checkpoints = yield* CheckpointManager.CheckpointManager
+ *   const state = { rows: 120, until: new Date() }
+ *   yield* checkpoints.save({ workflowId: "import-7", phase: "collect", state, schema: Progress })
+ *   const { phase, state: again, ageSeconds } = yield* checkpoints.resume("import-7", Progress)
+ *   yield* Effect.log(`going on after ${phase}, saved ${ageSeconds} s ago, with ${again.rows} rows`)
+ * })
+ * ```
+ */
+export class CheckpointManager extends Context.Tag("holdfast/CheckpointManager")<CheckpointManager, Service>() {}
+
+const codec = Codec.make()
+const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { fatal: true })
+
+/** The one channel of a workflow's checkpoint. */
+const channel = "state"
+
+const said = (cause: unknown): string => (cause instanceof Error ? cause.message : String(cause))
+
+const refuse =
+  (reason: CheckpointError["reason"], operation: string, workflowId: string, what: string) => (cause: unknown) =>
+    new CheckpointError({
+      reason,
+      operation,
+      threadId: workflowId,
+      message: `The ${operation} of "${workflowId}" failed: ${what}: ${said(cause)}`,
+      cause
+    })
+
+/** Ids become columns: they must be there, and fit one. */
+const checkIds = (
+  operation: string,
+  ids: Readonly<Record<string, string | undefined>>
+): Effect.Effect<void, CheckpointError> => {
+  for (const [name, id] of Object.entries(ids)) {
+    if (id === undefined || (id !== "" && Codec.isStorable(id))) continue
+    const what = id === "" ? "is empty" : `${JSON.stringify(id)} holds a character that Postgres cannot store`
+    return Effect.fail(
+      new CheckpointError({ reason: "Invalid", operation, message: `The ${operation} failed: the ${name} ${what}` })
+    )
+  }
+  return Effect.void
+}
+
+/** What the metadata, JSON out of the table, says of a save. */
+const entry = (workflowId: string, checkpointId: string, checkpoint: string, metadata: string): Entry => {
+  const stored = codec.decode(metadata)
+  const fields = Predicate.isRecord(stored) ? stored : {}
+  const body = codec.decode(checkpoint)
+  return {
+    workflowId,
+    checkpointId,
+    phase: String(fields["phase"]),
+    version: typeof fields["version"] === "string" ? fields["version"] : undefined,
+    step: Number(fields["step"]),
+    time: new Date(Predicate.hasProperty(body, "ts") ? String(body.ts) : Number.NaN)
+  }
+}
+
+const fromStore = (rows: store.Store): Service => {
+  const newest = Effect.fnUntraced(function* (operation: string, workflowId: string) {
+    const selection = { threadId: workflowId, namespace: store.workflowNamespace, limit: 1 }
+    const [row] = yield* rows.overview(operation, selection)
+    return row === undefined ? undefined : entry(workflowId, row.checkpoint_id, row.checkpoint, row.metadata)
+  })
+
+  const save: Service["save"] = Effect.fnUntraced(function* (options) {
+    const { workflowId, phase, version } = options
+    const encoded = yield* Effect.mapError(
+      Schema.encode(options.schema)(options.state),
+      refuse("Unserializable", "save", workflowId, `the state of the phase "${phase}" does not fit its schema`)
+    )
+    const bytes = yield* Effect.try({
+      try: () => encoder.encode(codec.encode(encoded)),
+      catch: refuse("Unserializable", "save", workflowId, `the state of the phase "${phase}" cannot be stored`)
+    })
+    yield* checkIds("save", { "workflow id": workflowId, phase, version })
+    const previous = yield* newest("save", workflowId)
+    const now = yield* Clock.currentTimeMillis
+    const time = new Date(now)
+    const checkpointId = uuid6.make(now, previous?.checkpointId)
+    const step = previous === undefined ? 0 : previous.step + 1
+    yield* rows.put({
+      threadId: workflowId,
+      namespace: store.workflowNamespace,
+      checkpointId,
+      parentId: previous?.checkpointId,
+      checkpoint: codec.encode({
+        v: 4,
+        id: checkpointId,
+        ts: time.toISOString(),
+        channel_versions: { [channel]: checkpointId },
+        versions_seen: {}
+      }),
+      metadata: codec.encode({
+        source: "update",
+        step,
+        parents: {},
+        phase,
+        ...(version === undefined ? {} : { version })
+      }),
+      blobs: [{ channel, version: checkpointId, type: "json", bytes }]
+    })
+    return { workflowId, phase, version, checkpointId, step, time }
+  })
+
+  const find = Effect.fnUntraced(function* <A, I, R>(
+    operation: string,
+    { workflowId, phase, schema }: LoadOptions<A, I, R>
+  ) {
+    yield* checkIds(operation, { "workflow id": workflowId, phase })
+    const [row] = yield* rows.load(operation, {
+      threadId: workflowId,
+      namespace: store.workflowNamespace,
+      metadata: phase === undefined ? undefined : codec.encode({ phase }),
+      limit: 1
+    })
+    if (row === undefined) return Option.none<Saved<A>>()
+    const found = entry(workflowId, row.checkpointId, row.checkpoint, row.metadata)
+    const bytes = row.values.find((value) => value.channel === channel)?.bytes
+    const stored = yield* Effect.try({
+      try: () => codec.decode(decoder.decode(bytes)),
+      catch: refuse("Undecodable", operation, workflowId, `what is stored for the phase "${found.phase}" is damaged`)
+    })
+    const state = yield* Effect.mapError(
+      Schema.decodeUnknown(schema)(stored),
+      refuse(
+        "Undecodable",
+        operation,
+        workflowId,
+        `what is stored for the phase "${found.phase}" does not fit the schema`
+      )
+    )
+    const ageSeconds = ((yield* Clock.currentTimeMillis) - found.time.getTime()) / 1000
+    yield* Observation.annotate({ metadata: { phase: found.phase, checkpoint_age_seconds: ageSeconds } })
+    return Option.some<Saved<A>>({ ...found, state, ageSeconds })
+  })
+
+  const load = <A, I, R>(operation: string, options: LoadOptions<A, I, R>) =>
+    Effect.flatMap(find(operation, options), (found) => {
+      const { workflowId, phase } = options
+      return Option.isSome(found)
+        ? Effect.succeed(found.value)
+        : new CheckpointNotFoundError({ workflowId, ...(phase === undefined ? {} : { phase }) })
+    })
+
+  return {
+    save: (options) =>
+      Observation.span(save(options), "save_checkpoint", {
+        metadata: { workflow_id: options.workflowId, phase: options.phase, version: options.version }
+      }),
+    find: (options) =>
+      Observation.span(find("find", options), "load_checkpoint", {
+        metadata: { workflow_id: options.workflowId, phase: options.phase }
+      }),
+    load: (options) =>
+      Observation.span(load("load", options), "load_checkpoint", {
+        metadata: { workflow_id: options.workflowId, phase: options.phase }
+      }),
+    resume: (workflowId, schema) =>
+      Observation.span(load("resume", { workflowId, schema }), "resume_from_checkpoint", {
+        metadata: { workflow_id: workflowId }
+      }),
+    history: Effect.fnUntraced(function* (workflowId, options) {
+      yield* checkIds("history", { "workflow id": workflowId })
+      const found = yield* rows.overview("history", {
+        threadId: workflowId,
+        namespace: store.workflowNamespace,
+        limit: options?.limit ?? 1000
+      })
+      if (found.length === 0) return yield* new CheckpointNotFoundError({ workflowId })
+      return found.map((row) => entry(workflowId, row.checkpoint_id, row.checkpoint, row.metadata))
+    })
+  }
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  /** The schema of the tables; made if it is missing. Default: `public`. */
+  readonly schema?: string | undefined
+}
+
+/**
+ * Sets the tables up, unless they stand, and gives the manager. Fails with `DatabaseError` when they cannot be set up.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options = {}
+): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
+  Effect.map(store.make(options.schema), fromStore)
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<CheckpointManager, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
+  Layer.effect(CheckpointManager, make(options))
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface PhaseOptions<A, I, R> {
+  readonly workflowId: string
+  readonly phase: string
+  readonly schema: Schema.Schema<A, I, R>
+  readonly version?: string | undefined
+}
+
+/**
+ * Runs an effect once in a workflow: its result is saved as the phase's state, and whoever runs the phase again, in this process or after a
+ * crash in another, gets the stored result. An effect that fails or is interrupted is not saved, and runs again. A crash between its end and
+ * the save makes it run again, too.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @example
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { CheckpointManager } from "holdfast"
+ *
+ * const prices = Effect.succeed([101.5, 102.25]).pipe(
+ *   CheckpointManager.phase({ workflowId: "report-1", phase: "prices", schema: Schema.Array(Schema.Number) })
+ * )
+ * ```
+ */
+export const phase: {
+  <A, I, R2>(
+    options: PhaseOptions<A, I, R2>
+  ): <E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CheckpointError, R | R2 | CheckpointManager>
+  <A, E, R, I, R2>(
+    self: Effect.Effect<A, E, R>,
+    options: PhaseOptions<A, I, R2>
+  ): Effect.Effect<A, E | CheckpointError, R | R2 | CheckpointManager>
+} = dual(
+  2,
+  <A, E, R, I, R2>(
+    self: Effect.Effect<A, E, R>,
+    options: PhaseOptions<A, I, R2>
+  ): Effect.Effect<A, E | CheckpointError, R | R2 | CheckpointManager> =>
+    Effect.flatMap(CheckpointManager, (checkpoints) =>
+      Effect.flatMap(checkpoints.find(options), (found) =>
+        Option.isSome(found)
+          ? Effect.succeed(found.value.state)
+          : Effect.uninterruptibleMask((restore) =>
+              Effect.tap(restore(self), (state) => checkpoints.save({ ...options, state }))
+            )
+      )
+    )
+)
