@@ -18,7 +18,7 @@ export default async (project: TestProject): Promise<() => Promise<void>> => {
   const url = async (): Promise<string> => {
     const given = process.env["TEST_DATABASE_URL"]
     if (given !== undefined && given !== "") return given
-    started ??= PostgresServer.removeLeftovers().then(PostgresServer.start)
+    started ??= PostgresServer.removeLeftovers().then(() => PostgresServer.start())
     return (await started).url
   }
   const broker = createServer((_, response) => {

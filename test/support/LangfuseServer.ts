@@ -1,0 +1,276 @@
+import { Buffer } from "node:buffer"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
+import { gunzipSync } from "node:zlib"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+
+/** A row, as Langfuse would show it. */
+export interface StoredObservation {
+  readonly id: string
+  readonly traceId: string
+  readonly parentId: string | undefined
+  readonly name: string
+  readonly type: string
+  readonly level: string
+  readonly statusMessage: string | undefined
+  readonly input: unknown
+  readonly output: unknown
+  readonly metadata: Readonly<Record<string, unknown>>
+  readonly model: string | undefined
+  readonly traceName: string | undefined
+  readonly sessionId: string | undefined
+  readonly userId: string | undefined
+  readonly tags: ReadonlyArray<string>
+  readonly environment: string
+  readonly release: string | undefined
+  readonly scope: string
+  readonly startNanos: bigint
+  readonly endNanos: bigint
+  /** Every attribute as it came. */
+  readonly attributes: Readonly<Record<string, unknown>>
+}
+
+export interface StoredScore {
+  readonly traceId: string
+  readonly observationId: string
+  readonly name: string
+  readonly value: number | string
+  readonly dataType: string
+  readonly comment: string | undefined
+}
+
+/** What the server does with a request: take it, answer with a status, never answer, or break the connection. */
+export type Behaviour = "take" | "hang" | "reset" | { readonly status: number; readonly retryAfter?: string }
+
+export interface LangfuseServer {
+  readonly url: string
+  readonly publicKey: string
+  readonly secretKey: string
+  /** The variables that make a process send here. */
+  readonly env: Readonly<Record<string, string>>
+  /** As they arrived; one that arrives twice is here twice. */
+  readonly observations: () => ReadonlyArray<StoredObservation>
+  readonly scores: () => ReadonlyArray<StoredScore>
+  /** Everything that came over the wire, headers apart, taken or not. */
+  readonly bodies: () => ReadonlyArray<string>
+  /** Requests with a wrong path, method, key or form; a test that ends with one has found a bug. */
+  readonly complaints: () => ReadonlyArray<string>
+  readonly behave: (behaviour: Behaviour) => void
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
+
+const records = (value: unknown): ReadonlyArray<Record<string, unknown>> =>
+  Array.isArray(value) ? value.filter(isRecord) : []
+
+const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
+
+const must = (value: unknown, form: RegExp, what: string): string => {
+  if (typeof value === "string" && form.test(value)) return value
+  throw new Error(`${what} is ${JSON.stringify(value)}`)
+}
+
+const anyValue = (value: unknown): unknown => {
+  if (!isRecord(value)) throw new Error("an attribute has no value")
+  if ("stringValue" in value) return value["stringValue"]
+  if ("boolValue" in value) return value["boolValue"]
+  if ("intValue" in value) return Number(value["intValue"])
+  if ("doubleValue" in value) return value["doubleValue"]
+  if (isRecord(value["arrayValue"])) return records(value["arrayValue"]["values"]).map(anyValue)
+  throw new Error(`an attribute is ${JSON.stringify(value)}`)
+}
+
+const attributesOf = (value: unknown): Record<string, unknown> =>
+  Object.fromEntries(records(value).map((entry) => [must(entry["key"], /./, "a key"), anyValue(entry["value"])]))
+
+const revive = (value: unknown): unknown => {
+  if (typeof value !== "string") return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
+
+const observation = (span: Record<string, unknown>, scope: string): StoredObservation => {
+  const attributes = attributesOf(span["attributes"])
+  const status = isRecord(span["status"]) ? span["status"] : {}
+  const metadata: Record<string, unknown> = {}
+  for (const key in attributes) {
+    if (key.startsWith("langfuse.observation.metadata.")) {
+      metadata[key.slice("langfuse.observation.metadata.".length)] = revive(attributes[key])
+    }
+  }
+  const tags = attributes["langfuse.trace.tags"]
+  return {
+    id: must(span["spanId"], /^[0-9a-f]{16}$/, "spanId"),
+    traceId: must(span["traceId"], /^[0-9a-f]{32}$/, "traceId"),
+    parentId:
+      span["parentSpanId"] === undefined ? undefined : must(span["parentSpanId"], /^[0-9a-f]{16}$/, "parentSpanId"),
+    name: must(span["name"], /./, "name"),
+    type: text(attributes["langfuse.observation.type"]) ?? "span",
+    level: text(attributes["langfuse.observation.level"]) ?? (status["code"] === 2 ? "ERROR" : "DEFAULT"),
+    statusMessage: text(attributes["langfuse.observation.status_message"]) ?? text(status["message"]),
+    input: revive(attributes["langfuse.observation.input"]),
+    output: revive(attributes["langfuse.observation.output"]),
+    metadata,
+    model: text(attributes["langfuse.observation.model.name"]),
+    traceName: text(attributes["langfuse.trace.name"]),
+    sessionId: text(attributes["session.id"]),
+    userId: text(attributes["user.id"]),
+    tags: Array.isArray(tags) ? tags.map(String) : [],
+    environment: text(attributes["langfuse.environment"]) ?? "default",
+    release: text(attributes["langfuse.release"]),
+    scope,
+    startNanos: BigInt(must(span["startTimeUnixNano"], /^\d{19}$/, "startTimeUnixNano")),
+    endNanos: BigInt(must(span["endTimeUnixNano"], /^\d{19}$/, "endTimeUnixNano")),
+    attributes
+  }
+}
+
+const observationsOf = (body: unknown): ReadonlyArray<StoredObservation> =>
+  records(isRecord(body) ? body["resourceSpans"] : undefined).flatMap((resource) =>
+    records(resource["scopeSpans"]).flatMap((group) => {
+      const scope = isRecord(group["scope"]) ? must(group["scope"]["name"], /./, "a scope") : ""
+      return records(group["spans"]).map((span) => observation(span, scope))
+    })
+  )
+
+const scoresOf = (body: unknown): ReadonlyArray<StoredScore> =>
+  records(isRecord(body) ? body["batch"] : undefined).map((event) => {
+    must(event["id"], /^[0-9a-f-]{36}$/, "an event's id")
+    must(event["timestamp"], /^\d{4}-\d\d-\d\dT.*Z$/, "an event's timestamp")
+    if (event["type"] !== "score-create" || !isRecord(event["body"])) throw new Error("not a score")
+    const score = event["body"]
+    const value = score["value"]
+    if (typeof value !== "number" && typeof value !== "string") throw new Error("a score's value")
+    return {
+      traceId: must(score["traceId"], /^[0-9a-f]{32}$/, "traceId"),
+      observationId: must(score["observationId"], /^[0-9a-f]{16}$/, "observationId"),
+      name: must(score["name"], /./, "a score's name"),
+      value,
+      dataType: must(score["dataType"], /^(NUMERIC|BOOLEAN|CATEGORICAL)$/, "dataType"),
+      comment: text(score["comment"])
+    }
+  })
+
+const read = async (request: IncomingMessage): Promise<string> => {
+  const chunks: Array<Buffer> = []
+  for await (const chunk of request) chunks.push(chunk)
+  const bytes = Buffer.concat(chunks)
+  return (request.headers["content-encoding"] === "gzip" ? gunzipSync(bytes) : bytes).toString("utf8")
+}
+
+/**
+ * A server on loopback that speaks as much of Langfuse as is written to: the OTLP endpoint in JSON and the ingestion of scores, with Basic
+ * authentication. It ends with the scope.
+ */
+export const make = (
+  keys = { publicKey: "pk-lf-test-1234", secretKey: "sk-lf-test-5678" }
+): Effect.Effect<LangfuseServer, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const observations: Array<StoredObservation> = []
+    const scores: Array<StoredScore> = []
+    const bodies: Array<string> = []
+    const complaints: Array<string> = []
+    let behaviour: Behaviour = "take"
+
+    const answer = (response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) => {
+      response.writeHead(status, { "content-type": "application/json", ...headers })
+      response.end(JSON.stringify(body))
+    }
+    const complain = (response: ServerResponse, status: number, complaint: string): void => {
+      complaints.push(complaint)
+      answer(response, status, { message: complaint })
+    }
+    const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+      const now = behaviour
+      const body = await read(request)
+      bodies.push(body)
+      if (now === "hang") return
+      if (now === "reset") {
+        request.socket.destroy()
+        return
+      }
+      if (now !== "take") {
+        answer(
+          response,
+          now.status,
+          { message: "no" },
+          now.retryAfter === undefined ? {} : { "retry-after": now.retryAfter }
+        )
+        return
+      }
+      const expected = `Basic ${Buffer.from(`${keys.publicKey}:${keys.secretKey}`).toString("base64")}`
+      if (request.headers.authorization !== expected) return complain(response, 401, "wrong keys")
+      if (request.method !== "POST") return complain(response, 405, `method ${request.method}`)
+      if (request.headers["content-type"] !== "application/json") return complain(response, 415, "no JSON")
+      if (request.headers["x-langfuse-public-key"] !== keys.publicKey)
+        return complain(response, 400, "no public key header")
+      try {
+        if (request.url === "/api/public/otel/v1/traces") {
+          observations.push(...observationsOf(JSON.parse(body)))
+          answer(response, 200, {})
+        } else if (request.url === "/api/public/ingestion") {
+          scores.push(...scoresOf(JSON.parse(body)))
+          answer(response, 207, { successes: [], errors: [] })
+        } else {
+          complain(response, 404, `path ${request.url}`)
+        }
+      } catch (error) {
+        complain(response, 400, String(error))
+      }
+    }
+
+    const server = createServer((request, response) => void handle(request, response))
+    const port = yield* Effect.acquireRelease(
+      Effect.async<number>((resume) => {
+        server.listen(0, "127.0.0.1", () => {
+          const address = server.address()
+          resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0))
+        })
+      }),
+      () =>
+        Effect.async<void>((resume) => {
+          server.close(() => resume(Effect.void))
+          server.closeAllConnections()
+        })
+    )
+    const url = `http://127.0.0.1:${port}`
+    return {
+      url,
+      ...keys,
+      env: { LANGFUSE_BASE_URL: url, LANGFUSE_PUBLIC_KEY: keys.publicKey, LANGFUSE_SECRET_KEY: keys.secretKey },
+      observations: () => observations.slice(),
+      scores: () => scores.slice(),
+      bodies: () => bodies.slice(),
+      complaints: () => complaints.slice(),
+      behave: (next) => {
+        behaviour = next
+      }
+    }
+  })
+
+/**
+ * Observations as nested plain data, siblings in the order of their start, for whole-tree assertions. One that names a parent that is not
+ * there, or is there twice, is an error.
+ */
+export const tree = <A>(
+  observations: ReadonlyArray<StoredObservation>,
+  show: (observation: StoredObservation) => A
+): ReadonlyArray<A | readonly [A, ReadonlyArray<unknown>]> => {
+  const ids = new Set(observations.map(({ id }) => id))
+  if (ids.size !== observations.length) throw new Error("an observation arrived twice")
+  const below = (parentId: string | undefined): ReadonlyArray<A | readonly [A, ReadonlyArray<unknown>]> =>
+    observations
+      .filter((it) => it.parentId === parentId)
+      .sort((a, b) => (a.startNanos < b.startNanos ? -1 : a.startNanos > b.startNanos ? 1 : 0))
+      .map((it) => {
+        const children = below(it.id)
+        return children.length === 0 ? show(it) : ([show(it), children] as const)
+      })
+  for (const { name, parentId } of observations) {
+    if (parentId !== undefined && !ids.has(parentId)) throw new Error(`the parent of ${name} never arrived`)
+  }
+  return below(undefined)
+}
