@@ -51,7 +51,11 @@ export interface Serializer extends SerializerProtocol {
 const defaults: ReadonlyMap<string, SerializableClass> = (() => {
   const out = new Map<string, SerializableClass>()
   for (const [name, value] of Object.entries(Messages)) {
-    if (typeof value === "function" && value.prototype instanceof Messages.BaseMessage) {
+    // not by instanceof, for which the class has rules of its own
+    if (
+      typeof value === "function" &&
+      Object.prototype.isPrototypeOf.call(Messages.BaseMessage.prototype, value.prototype)
+    ) {
       out.set(`langchain_core/messages/${name}`, value as SerializableClass) // it is a class, and derives from the base
     }
   }
@@ -116,6 +120,11 @@ const hasSecrets = (value: object): boolean =>
 const revivable = (classes: ReadonlyMap<string, SerializableClass>): Codec.Revivable => ({
   // not by its toJSON, which turns a Map, a Date or bytes in the arguments into an empty object
   describe: (value) => {
+    if (value.constructor === Document && value instanceof Document) {
+      const { pageContent, metadata, id } = value
+      const kwargs = { page_content: pageContent, metadata, ...(id === undefined ? {} : { id }) }
+      return { id: ["langchain_core", "documents", "Document"], kwargs }
+    }
     if (!isSerializable(value)) return undefined
     const id = value.lc_id
     if (find(classes, id) === undefined || hasSecrets(value)) return undefined

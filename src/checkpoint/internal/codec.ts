@@ -144,7 +144,7 @@ class Encoder {
     if (ArrayBuffer.isView(value) && isTypedArrayName(kind(value))) {
       return construct(kind(value), [this.list(value as unknown as Iterable<number | bigint>, path)]) // every typed array iterates its numbers
     }
-    if (opaque.has(kind(value))) throw new Unserializable(path, `a ${kind(value)}`)
+    if (opaque.has(kind(value))) throw new Unserializable(path, `of the kind ${kind(value)}`)
     const described = this.revivable?.describe(value)
     if (described !== undefined) {
       return { lc: 1, type: "constructor", id: described.id, kwargs: this.fields(described.kwargs, path) }
