@@ -139,7 +139,8 @@ describe("floors", () => {
   it("a backend's package is known only where it belongs", () => {
     const wrong = outside.filter(({ from, to }) => {
       const rule = knownTo.find(([pattern]) => pattern.test(to))
-      if (rule === undefined || (from === sharedStore && to.startsWith("@effect/sql"))) return false
+      const speaksSql = from === sharedStore || isFace(from)
+      if (rule === undefined || (speaksSql && to.startsWith("@effect/sql/"))) return false
       return !rule[1].includes(folderOf(from))
     })
     assert.deepStrictEqual(say(wrong), [])

@@ -36,6 +36,36 @@ describe("dependencies", () => {
     }
   })
 
+  /** The required peers of what is installed with Holdfast. */
+  const demanded = Object.keys(dependencies).flatMap((name) => {
+    const installed: {
+      readonly peerDependencies?: Readonly<Record<string, string>>
+      readonly peerDependenciesMeta?: Readonly<Record<string, { readonly optional?: boolean }>>
+    } = JSON.parse(read(join("node_modules", name, "package.json")))
+    return Object.keys(installed.peerDependencies ?? {}).filter(
+      (peer) => installed.peerDependenciesMeta?.[peer]?.optional !== true
+    )
+  })
+
+  it("bring every peer that they demand, so that no package manager has to guess", () => {
+    assert.deepStrictEqual(
+      sorted(demanded.filter((peer) => dependencies[peer] === undefined && peerDependencies[peer] === undefined)),
+      []
+    )
+  })
+
+  it("are each imported by src, or demanded by one that is", () => {
+    const sources = readdirSync(join(root, "src"), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => read(join("src", name)))
+    const isImported = (name: string): boolean =>
+      sources.some((text) => text.includes(`"${name}"`) || text.includes(`"${name}/`))
+    assert.deepStrictEqual(
+      Object.keys(dependencies).filter((name) => !isImported(name) && !demanded.includes(name)),
+      []
+    )
+  })
+
   it("are locked with hashes and without addresses", () => {
     const lock: {
       readonly packages: Readonly<Record<string, { readonly resolved?: string; readonly integrity?: string }>>
