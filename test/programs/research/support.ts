@@ -24,19 +24,17 @@ export const seriesOf = (closes: ReadonlyArray<number>): Prices.Series => ({
   closes
 })
 
-/** Closes that start at 100 and move by up to 10 % a day. */
+/** Closes that start at 100 and move by up to 10 % a day, in steps of 0.1 %, so that what moves moves by more than rounding. */
 export const closesOf = (shortest: number, longest: number): fc.Arbitrary<ReadonlyArray<number>> =>
-  fc
-    .array(fc.double({ min: -0.1, max: 0.1, noNaN: true }), { minLength: shortest - 1, maxLength: longest - 1 })
-    .map((moves) => {
-      const closes = [100]
-      let close = 100
-      for (const move of moves) {
-        close *= 1 + move
-        closes.push(close)
-      }
-      return closes
-    })
+  fc.array(fc.integer({ min: -100, max: 100 }), { minLength: shortest - 1, maxLength: longest - 1 }).map((moves) => {
+    const closes = [100]
+    let close = 100
+    for (const move of moves) {
+      close *= 1 + move / 1000
+      closes.push(close)
+    }
+    return closes
+  })
 
 /** The value at an index that the test knows to be there. */
 export const get = (values: ReadonlyArray<number>, index: number): number => values.at(index) ?? Number.NaN
