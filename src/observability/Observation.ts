@@ -147,6 +147,14 @@ export const attributes = (options: Options): Record<string, unknown> => {
 }
 
 /**
+ * The status message of what was interrupted.
+ *
+ * @since 0.1.0
+ * @category attributes
+ */
+export const interrupted = "interrupted"
+
+/**
  * The level and message with which an observation ends: an error says its tag and message, an interruption is a warning, and control flow
  * (a LangGraph pause or jump) is neither.
  *
@@ -155,7 +163,7 @@ export const attributes = (options: Options): Record<string, unknown> => {
  */
 export const outcome = (exit: Exit.Exit<unknown, unknown>): Pick<Options, "level" | "statusMessage"> => {
   if (exit._tag === "Success") return {}
-  if (Cause.isInterruptedOnly(exit.cause)) return { level: "WARNING", statusMessage: "interrupted" }
+  if (Cause.isInterruptedOnly(exit.cause)) return { level: "WARNING", statusMessage: interrupted }
   if (ErrorInfo.isControlFlow(Cause.squash(exit.cause))) return { level: "DEFAULT" }
   return { level: "ERROR", statusMessage: ErrorInfo.line(ErrorInfo.fromCause(exit.cause)) }
 }
