@@ -6,22 +6,19 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as ParseResult from "effect/ParseResult"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
 import type * as Types from "effect/Types"
-import * as ErrorInfo from "../observability/ErrorInfo.js"
-import * as Observation from "../observability/Observation.js"
-import * as Chaos from "../resilience/Chaos.js"
-import * as CircuitBreaker from "../resilience/CircuitBreaker.js"
+import type * as CircuitBreaker from "../resilience/CircuitBreaker.js"
 import type * as Failure from "../resilience/Failure.js"
-import * as Fallback from "../resilience/Fallback.js"
-import * as RetryPolicy from "../resilience/RetryPolicy.js"
-import * as Timeout from "../resilience/Timeout.js"
+import type * as Fallback from "../resilience/Fallback.js"
+import type * as RetryPolicy from "../resilience/RetryPolicy.js"
+import type * as Timeout from "../resilience/Timeout.js"
+import * as invocation from "./internal/invoke.js"
 
 /**
  * @since 0.1.0
@@ -48,7 +45,10 @@ export interface Policy {
   readonly timeout?: Duration.DurationInput | false | undefined
   /** The bound of all attempts and their pauses together. Default none. */
   readonly deadline?: Duration.DurationInput | false | undefined
-  /** Default: opens after 5 failures in a row, probes after 60 s, closes after 2 successes. One breaker an agent id a process. */
+  /**
+   * Default: opens after 5 failures in a row, probes after 60 s, closes after 2 successes. One breaker an agent id a registry: the options
+   * with which the id is first invoked make it.
+   */
   readonly circuitBreaker?: CircuitBreaker.Options | false | undefined
   /** What the breaker counts: each `attempt` (default), or a `call` with all its retries as one. */
   readonly countAs?: "attempt" | "call" | undefined
@@ -63,11 +63,18 @@ export interface Policy {
  * @category models
  */
 export interface Options<In, Out, InEncoded = unknown, OutEncoded = unknown> extends Policy {
-  /** The input is validated by it before anything runs. */
+  /** The input is validated by it before anything runs; one that is not valid is never tried, nor counted by the breaker. */
   readonly input?: Schema.Schema<In, InEncoded> | undefined
   /** What `run` returns is decoded by it; what does not decode is a failure like any other, worth one more try. */
   readonly output?: Schema.Schema<Out, OutEncoded> | undefined
 }
+
+/** What `run` returns must be what the Schema decodes, unless nothing is known of it, as of a model's answer. */
+type Decodes<Returned, Encoded> = [unknown] extends [Returned]
+  ? unknown
+  : [Returned] extends [Encoded]
+    ? unknown
+    : never
 
 /**
  * The errors that the operators add to an agent's own.
@@ -76,14 +83,6 @@ export interface Options<In, Out, InEncoded = unknown, OutEncoded = unknown> ext
  * @category errors
  */
 export type PolicyError = Timeout.AgentTimeoutError | CircuitBreaker.CircuitBreakerOpenError
-
-/** One agent of a fallback chain. */
-interface Link {
-  readonly id: string
-  // the chain mixes agents of different types; `make` and `orElse` give the whole its true type
-  readonly run: (input: unknown) => Effect.Effect<unknown, unknown, unknown>
-  readonly policy: Policy
-}
 
 /**
  * An agent is a value: nothing runs until it is invoked.
@@ -121,11 +120,16 @@ export declare namespace Agent {
   export type Services<A> = A extends Agent<infer _In, infer _Out, infer _E, infer R> ? R : never
 }
 
-const chains = new WeakMap<object, ReadonlyArray<Link>>()
+const chains = new WeakMap<object, invocation.Chain>()
 
-const chainOf = (agent: Agent.Any): ReadonlyArray<Link> => chains.get(agent) ?? []
+/** An agent is only ever made by `fromChain`: one that is not has been built by hand against its type. */
+const chainOf = (agent: Agent.Any): invocation.Chain => {
+  const chain = chains.get(agent)
+  if (chain === undefined) throw new TypeError(`Agent: "${agent.id}" was not made by Agent.make`)
+  return chain
+}
 
-const fromChain = <In, Out, E, R>(chain: readonly [Link, ...ReadonlyArray<Link>]): Agent<In, Out, E, R> => {
+const fromChain = <In, Out, E, R>(chain: invocation.Chain): Agent<In, Out, E, R> => {
   const [primary, ...fallbacks] = chain
   const agent: Agent<In, Out, E, R> = {
     [TypeId]: variance,
@@ -133,7 +137,7 @@ const fromChain = <In, Out, E, R>(chain: readonly [Link, ...ReadonlyArray<Link>]
     policy: primary.policy,
     fallbacks: fallbacks.map((link) => link.id),
     // the links are untyped inside; whoever calls fromChain states what they are together
-    invoke: (input: In) => invokeChain(chain, input) as Effect.Effect<Out, E, R>,
+    invoke: (input: In) => invocation.invokeChain(chain, input) as Effect.Effect<Out, E, R>,
     pipe() {
       // biome-ignore lint/complexity/noArguments: what `pipeArguments` takes
       return pipeArguments(this, arguments)
@@ -171,59 +175,53 @@ const variance = {
  * ```
  */
 export const make: {
-  <In, Out, E, R, Encoded>(
+  <In, Out, Returned, E, R, OutEncoded, InEncoded>(
     id: string,
-    run: (input: In) => Effect.Effect<Encoded, E, R>,
-    options: Options<In, Out, unknown, Encoded> & { readonly output: Schema.Schema<Out, Encoded> }
+    run: (input: In) => Effect.Effect<Returned, E, R>,
+    options: Options<In, Out, InEncoded, OutEncoded> & {
+      readonly output: Schema.Schema<Out, OutEncoded> & Decodes<Returned, OutEncoded>
+    }
+  ): Agent<In, Out, E | PolicyError | ParseResult.ParseError, R>
+  <In, Out, E, R, InEncoded>(
+    id: string,
+    run: (input: In) => Effect.Effect<Out, E, R>,
+    options: Policy & { readonly input: Schema.Schema<In, InEncoded>; readonly output?: undefined }
   ): Agent<In, Out, E | PolicyError | ParseResult.ParseError, R>
   <In, Out, E, R>(
     id: string,
     run: (input: In) => Effect.Effect<Out, E, R>,
-    options: Options<In, Out> & { readonly input: Schema.Schema<In, unknown> }
-  ): Agent<In, Out, E | PolicyError | ParseResult.ParseError, R>
-  <In, Out, E, R>(
-    id: string,
-    run: (input: In) => Effect.Effect<Out, E, R>,
-    options?: Policy
+    options?: Policy & { readonly input?: undefined; readonly output?: undefined }
   ): Agent<In, Out, E | PolicyError, R>
-} = <In, Out, E, R>(
+} = <In, Out, E, R, InEncoded, OutEncoded>(
   id: string,
-  run: (input: In) => Effect.Effect<Out, E, R>,
-  options: Options<In, Out> = {}
+  run: (input: In) => Effect.Effect<unknown, E, R>,
+  { input, output, ...policy }: Options<In, Out, InEncoded, OutEncoded> = {}
 ): Agent<In, Out, E | PolicyError, R> => {
   if (id === "") throw new RangeError("Agent: the id must not be empty")
-  const { input, output, ...policy } = options
-  check(policy, id)
-  const decoded =
-    output === undefined
-      ? run
-      : (value: In) => Effect.flatMap(run(value), (answer) => Schema.decodeUnknown(output)(answer))
-  const validated =
-    input === undefined
-      ? decoded
-      : (value: In) => Effect.flatMap(Schema.validate(input)(value), (valid) => decoded(valid))
-  // the chain forgets the input's type, `Agent` keeps it
-  return fromChain([{ id, run: validated as Link["run"], policy }])
+  const decode = output === undefined ? undefined : Schema.decodeUnknown(output)
+  const decoded = decode === undefined ? run : (value: In) => Effect.flatMap(run(value), (answer) => decode(answer))
+  return fromChain([
+    invocation.makeLink(
+      id,
+      // the chain forgets the input's type, `Agent` keeps it
+      decoded as invocation.Link["run"],
+      policy,
+      input === undefined ? undefined : Schema.validate(input)
+    )
+  ])
 }
 
-/** Finds a mistake in a policy where it is written and not at the first call. */
-const check = (policy: Policy, id: string): void => {
-  if (policy.retry !== false && !RetryPolicy.isRetryPolicy(policy.retry)) RetryPolicy.make(policy.retry)
-  if (policy.circuitBreaker !== false) CircuitBreaker.make(id, policy.circuitBreaker)
-}
-
-const withPolicy = <In, Out, E, R>(self: Agent<In, Out, E, R>, policy: Policy): Agent<In, Out, E, R> => {
-  const [primary, ...fallbacks] = chainOf(self)
-  if (primary === undefined) return self
-  check({ ...primary.policy, ...policy }, primary.id)
-  return fromChain([{ ...primary, policy: { ...primary.policy, ...policy } }, ...fallbacks])
+const withPolicy = <In, Out, E, R>(self: Agent<In, Out, E, R>, change: Policy): Agent<In, Out, E, R> => {
+  const [{ id, policy, prepare, run }, ...fallbacks] = chainOf(self)
+  return fromChain([invocation.makeLink(id, run, { ...policy, ...change }, prepare), ...fallbacks])
 }
 
 /**
- * Changes how it retries.
+ * Changes how it retries. Its fallbacks keep theirs.
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when a number makes no sense.
  */
 export const withRetry: {
   (retry: Policy["retry"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
@@ -231,51 +229,39 @@ export const withRetry: {
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, retry: Policy["retry"]) => withPolicy(self, { retry }))
 
 /**
- * Changes the bound of one attempt.
+ * Changes the bound of one attempt. Its fallbacks keep theirs.
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when a number makes no sense.
  */
 export const withTimeout: {
-  (
-    timeout: Policy["timeout"]
-  ): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E | Timeout.AgentTimeoutError, R>
-  <In, Out, E, R>(
-    self: Agent<In, Out, E, R>,
-    timeout: Policy["timeout"]
-  ): Agent<In, Out, E | Timeout.AgentTimeoutError, R>
+  (timeout: Policy["timeout"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, timeout: Policy["timeout"]): Agent<In, Out, E, R>
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, timeout: Policy["timeout"]) => withPolicy(self, { timeout }))
 
 /**
- * Bounds the whole call.
+ * Bounds the whole call. Its fallbacks keep theirs.
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when a number makes no sense.
  */
 export const withDeadline: {
-  (
-    deadline: Policy["deadline"]
-  ): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E | Timeout.AgentTimeoutError, R>
-  <In, Out, E, R>(
-    self: Agent<In, Out, E, R>,
-    deadline: Policy["deadline"]
-  ): Agent<In, Out, E | Timeout.AgentTimeoutError, R>
+  (deadline: Policy["deadline"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, deadline: Policy["deadline"]): Agent<In, Out, E, R>
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, deadline: Policy["deadline"]) => withPolicy(self, { deadline }))
 
 /**
- * Changes its circuit breaker.
+ * Changes its circuit breaker. Its fallbacks keep theirs.
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when a number makes no sense.
  */
 export const withCircuitBreaker: {
-  (
-    options: Policy["circuitBreaker"]
-  ): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E | CircuitBreaker.CircuitBreakerOpenError, R>
-  <In, Out, E, R>(
-    self: Agent<In, Out, E, R>,
-    options: Policy["circuitBreaker"]
-  ): Agent<In, Out, E | CircuitBreaker.CircuitBreakerOpenError, R>
+  (options: Policy["circuitBreaker"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, options: Policy["circuitBreaker"]): Agent<In, Out, E, R>
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, circuitBreaker: Policy["circuitBreaker"]) =>
   withPolicy(self, { circuitBreaker })
 )
@@ -311,8 +297,7 @@ export const orElse: {
     self: Agent<In, Out, E, R>,
     that: Agent<In2, Out2, E2, R2>
   ): Agent<In & In2, Out | Out2, Fallback.FallbackExhaustedError, R | R2> =>
-    // an agent always has a first link: it is only ever made by `fromChain`
-    fromChain([...chainOf(self), ...chainOf(that)] as unknown as readonly [Link, ...ReadonlyArray<Link>])
+    fromChain([...chainOf(self), ...chainOf(that)])
 )
 
 /**
@@ -325,173 +310,3 @@ export const invoke: {
   <In>(input: In): <Out, E, R>(self: Agent<In, Out, E, R>) => Effect.Effect<Out, E, R>
   <In, Out, E, R>(self: Agent<In, Out, E, R>, input: In): Effect.Effect<Out, E, R>
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, input: In) => self.invoke(input))
-
-const defaultTimeout: Duration.DurationInput = "30 seconds"
-
-const retryOf = (policy: Policy): RetryPolicy.RetryPolicy =>
-  policy.retry === false
-    ? RetryPolicy.none
-    : RetryPolicy.isRetryPolicy(policy.retry)
-      ? policy.retry
-      : RetryPolicy.make(policy.retry)
-
-/** The policy in force, in words that a trace can hold. */
-const describe = (policy: Policy): Record<string, unknown> => {
-  const attempts = retryOf(policy).maxAttempts
-  return {
-    max_attempts: Number.isFinite(attempts) ? attempts : undefined,
-    timeout_seconds: policy.timeout === false ? undefined : Duration.toSeconds(policy.timeout ?? defaultTimeout),
-    deadline_seconds:
-      policy.deadline === undefined || policy.deadline === false ? undefined : Duration.toSeconds(policy.deadline),
-    circuit_breaker: policy.circuitBreaker !== false
-  }
-}
-
-/** One agent of the chain: deadline, retry, breaker, timeout, chaos, run. */
-const invokeLink = (link: Link, index: number, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
-  Effect.flatMap(CircuitBreaker.Registry, (registry) => {
-    const { id, policy } = link
-    const breakerOptions = policy.circuitBreaker
-    const breaker =
-      breakerOptions === false ? undefined : registry.get(id, { classify: policy.classify, ...breakerOptions })
-    const timeout = policy.timeout === false ? undefined : (policy.timeout ?? defaultTimeout)
-    const history: Array<RetryPolicy.AttemptRecord> = []
-    let tried = 0
-
-    const bounded = Effect.suspend(() => {
-      const faulty = Chaos.inject(link.run(input), id)
-      return timeout === undefined ? faulty : Timeout.attempt(faulty, { duration: timeout, agent: id })
-    })
-    const guard = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      breaker === undefined ? effect : breaker.protect(effect)
-
-    const attempt = (number: number) => {
-      tried = number
-      const guarded = policy.countAs === "call" ? bounded : guard(bounded)
-      return Effect.zipRight(describeAttempt(breaker, timeout), guarded)
-    }
-
-    const retried = RetryPolicy.attempts(attempt, retryOf(policy), {
-      classify: policy.classify,
-      onFailure: (record) => Effect.sync(() => history.push(record))
-    })
-    const called = policy.countAs === "call" ? guard(retried) : retried
-    const whole =
-      policy.deadline === undefined || policy.deadline === false
-        ? called
-        : Timeout.deadline(called, { duration: policy.deadline, agent: id })
-
-    return Chaos.repeatable(whole, id).pipe(
-      Effect.onExit((exit) =>
-        Effect.zipRight(
-          Observation.annotate({
-            metadata: {
-              attempts_needed: tried,
-              retry_succeeded: exit._tag === "Success",
-              retry_history: history.map((record) => ({
-                attempt: record.attempt,
-                error_type: record.errorType,
-                message: record.message,
-                ...(record.delayMillis === undefined ? {} : { delay_seconds: record.delayMillis / 1000 })
-              }))
-            }
-          }),
-          Observation.score({ name: "retry_attempts", value: tried })
-        )
-      ),
-      Observation.span("retry_execution", {
-        type: "chain",
-        metadata: {
-          agent_id: id,
-          agent_index: index,
-          agent_type: index === 0 ? "primary" : `fallback_${index}`,
-          ...describe(policy)
-        }
-      })
-    )
-  })
-
-const describeAttempt = (
-  breaker: CircuitBreaker.CircuitBreaker | undefined,
-  timeout: Duration.DurationInput | undefined
-): Effect.Effect<void> =>
-  Effect.flatMap(breaker === undefined ? Effect.succeed(undefined) : breaker.snapshot, (snapshot) =>
-    Observation.annotate({
-      metadata: {
-        circuit_state: snapshot?.state,
-        failure_count: snapshot?.failureCount,
-        timeout_seconds: timeout === undefined ? undefined : Duration.toSeconds(timeout)
-      }
-    })
-  )
-
-const fallbackHistory = (failed: ReadonlyArray<Fallback.FailedWay>) =>
-  failed.map(({ agent, error }) => ({ agent, ...describeError(error) }))
-
-const describeError = (error: unknown) => {
-  const info = ErrorInfo.make(error)
-  return { error_type: info.tag, message: info.message }
-}
-
-const invokeChain = (
-  chain: readonly [Link, ...ReadonlyArray<Link>],
-  input: unknown
-): Effect.Effect<unknown, unknown, unknown> => {
-  const [primary] = chain
-  const ways = chain.map((link, index) => ({ name: link.id, effect: invokeLink(link, index, input) }))
-  let failed: ReadonlyArray<Fallback.FailedWay> = []
-  const work =
-    chain.length === 1
-      ? invokeLink(primary, 0, input)
-      : Effect.suspend(() => {
-          failed = []
-          return Fallback.chain(primary.id, ways, (all) =>
-            Effect.sync(() => {
-              failed = all
-            })
-          )
-        })
-  return work.pipe(
-    Effect.onExit((exit) => {
-      const succeeded = exit._tag === "Success"
-      const fallbacks =
-        failed.length === 0
-          ? {}
-          : {
-              fallback_history: fallbackHistory(failed),
-              fallback_succeeded: succeeded,
-              fallback_level: succeeded ? failed.length : chain.length - 1
-            }
-      return Effect.zipRight(
-        Observation.annotate({
-          ...(succeeded ? { output: exit.value } : {}),
-          ...(succeeded && failed.length > 0
-            ? {
-                level: "WARNING" as const,
-                statusMessage: `answered by ${ways[failed.length]?.name} after ${failed.map(({ agent }) => agent).join(", ")} failed`
-              }
-            : {}),
-          metadata: {
-            success: succeeded,
-            error_type: succeeded ? undefined : errorType(exit.cause),
-            ...fallbacks
-          }
-        }),
-        chain.length > 1
-          ? Observation.score({ name: "fallback_level", value: succeeded ? failed.length : chain.length - 1 })
-          : Effect.void
-      )
-    }),
-    Observation.span(`agent_${primary.id}`, {
-      type: "agent",
-      input,
-      metadata: {
-        agent_id: primary.id,
-        fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
-        ...describe(primary.policy)
-      }
-    })
-  )
-}
-
-const errorType = (cause: Cause.Cause<unknown>): string => ErrorInfo.fromCause(cause).tag

@@ -12,6 +12,7 @@ import * as Schema from "effect/Schema"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 import * as Observation from "../observability/Observation.js"
 import * as Failure from "../resilience/Failure.js"
+import * as numbers from "../resilience/internal/numbers.js"
 import type * as Agent from "./Agent.js"
 
 /**
@@ -129,10 +130,17 @@ export interface Options<Required extends Agents, Optional extends Agents> exten
   readonly concurrency?: number | undefined
 }
 
-interface Member {
+/**
+ * An agent with its place in a swarm.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Member {
   readonly name: string
   readonly required: boolean
-  readonly stage: 1 | 2
+  /** From 1; a stage begins when those before it have ended. */
+  readonly stage: number
   readonly agent: Agent.Agent.Any
 }
 
@@ -159,7 +167,8 @@ const share = (name: string, option: string, value: number | undefined, fallback
  *
  * @since 0.1.0
  * @category constructors
- * @throws `RangeError` when no agent is required, a name stands twice or a threshold is not between 0 and 1.
+ * @throws `RangeError` when no agent is required, a name stands twice, a threshold is not between 0 and 1 or the concurrency is no whole number
+ * from 1.
  * @example
  * ```ts
  * import { Effect } from "effect"
@@ -200,14 +209,29 @@ export const make = <Required extends Agents, Optional extends Agents = Readonly
       healthy: share(name, "healthy", options.healthy, 0.8),
       degraded: share(name, "degraded", options.degraded, 0.5)
     },
-    options.concurrency ?? "unbounded"
+    options.concurrency === undefined || options.concurrency === Infinity
+      ? "unbounded"
+      : numbers.count(`swarm "${name}": concurrency`, options.concurrency)
   )
 
 /**
- * Adds optional agents that need what the others found: they run when all the first have ended, with {@link Upstream} as their input.
+ * Adds optional agents that need what the others found: they run when all before them have ended, with {@link Upstream} as their input.
  *
  * @since 0.1.0
  * @category combinators
+ * @throws `RangeError` when a name stands twice.
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Agent, Swarm } from "holdfast"
+ *
+ * const length = Agent.make("length", (text: string) => Effect.succeed(text.length))
+ * const judge = Agent.make("judge", ({ findings }: Swarm.Upstream<string, { readonly length: number }>) =>
+ *   Effect.succeed((findings.length ?? 0) > 3 ? "long" : "short")
+ * )
+ *
+ * const swarm = Swarm.make("reading", { required: { length } }).pipe(Swarm.followedBy({ judge }))
+ * ```
  */
 export const followedBy: {
   <Then extends Agents>(
@@ -216,22 +240,33 @@ export const followedBy: {
     self: Swarm<In, Findings, E, R>,
     ...mismatch: Upstream<In, Findings> extends Input<Then> ? [] : [never]
   ) => Followed<In, Findings, E, R, Then>
-  <In, Findings, E, R, Then extends Readonly<Record<string, Agent.Agent<Upstream<In, Findings>, unknown, unknown, unknown>>>>(
+  <
+    In,
+    Findings,
+    E,
+    R,
+    Then extends Readonly<Record<string, Agent.Agent<Upstream<In, Findings>, unknown, unknown, unknown>>>
+  >(
     self: Swarm<In, Findings, E, R>,
     agents: Then
   ): Followed<In, Findings, E, R, Then>
 } = dual(
   2,
-  <In, Findings, E, R, Then extends Agents>(self: Swarm<In, Findings, E, R>, agents: Then): Followed<In, Findings, E, R, Then> =>
-    fromMembers(
+  <In, Findings, E, R, Then extends Agents>(
+    self: Swarm<In, Findings, E, R>,
+    agents: Then
+  ): Followed<In, Findings, E, R, Then> => {
+    const stage = Math.max(...self.members.map((member) => member.stage)) + 1
+    return fromMembers(
       self.name,
       [
         ...self.members,
-        ...Object.entries(agents).map(([key, agent]): Member => ({ name: key, required: false, stage: 2, agent }))
+        ...Object.entries(agents).map(([key, agent]): Member => ({ name: key, required: false, stage, agent }))
       ],
       self.thresholds,
       self.concurrency
     )
+  }
 )
 
 /**
@@ -253,6 +288,7 @@ const fromMembers = <In, Findings, E, R>(
   thresholds: Swarm<In, Findings, E, R>["thresholds"],
   concurrency: number | "unbounded"
 ): Swarm<In, Findings, E, R> => {
+  if (name === "") throw new RangeError("Swarm: the name must not be empty")
   if (!members.some((member) => member.required))
     throw new RangeError(`swarm "${name}": at least one agent must be required`)
   const names = members.map((member) => member.name)
@@ -274,7 +310,10 @@ const fromMembers = <In, Findings, E, R>(
 
 type Settled = { readonly member: Member; readonly exit: Exit.Exit<unknown, unknown> }
 
-/** Runs one stage; a signal of LangGraph's or an interruption ends the whole, every other failure stays with its agent. */
+/**
+ * Runs one stage. A signal of LangGraph's ends the whole; every other failure stays with its agent. So does an interruption that is seen
+ * here: it came from inside the agent, since one of the swarm's own leaves nobody to look.
+ */
 const runStage = (
   members: ReadonlyArray<Member>,
   input: unknown,
@@ -286,48 +325,53 @@ const runStage = (
       Effect.flatMap(
         Effect.exit<unknown, unknown, unknown>(member.agent.invoke(input)),
         (exit): Effect.Effect<Settled, unknown> =>
-          exit._tag === "Failure" &&
-          (Cause.isInterruptedOnly(exit.cause) || ErrorInfo.isControlFlow(Cause.squash(exit.cause)))
+          exit._tag === "Failure" && Failure.fromCause(exit.cause, signalsOnly).kind === "control-flow"
             ? Effect.failCause(exit.cause)
             : Effect.succeed({ member, exit })
       ),
     { concurrency }
   )
 
-const run = <In, Findings, E, R>(
-  swarm: Swarm<In, Findings, E, R>,
-  input: In
-): Effect.Effect<Result<Findings, E>, CriticalDegradationError, R> => {
-  const stage = (number: 1 | 2) => swarm.members.filter((member) => member.stage === number)
-  const work = Effect.gen(function* () {
-    const first = yield* runStage(stage(1), input, swarm.concurrency)
-    const lost = criticalLoss(swarm, first)
-    if (lost !== undefined) {
-      const { degradationLevel, successRate } = resultOf(swarm, first)
-      yield* Observation.annotate({
-        metadata: {
-          degradation_level: degradationLevel,
-          success_rate: successRate,
-          failed_agents: lost.failed.map(({ agent }) => agent)
-        }
-      })
-      yield* Observation.score({ name: "degradation_level", value: degradationLevel })
-      return yield* lost
-    }
-    const second = yield* runStage(stage(2), { input, findings: findingsOf(first) }, swarm.concurrency)
-    const settled = [...first, ...second]
-    const result = resultOf(swarm, settled)
-    yield* Observation.annotate({
-      ...(result.failed.length > 0
-        ? { level: "WARNING" as const, statusMessage: `without ${result.failed.map(({ agent }) => agent).join(", ")}` }
+const signalsOnly = (error: unknown): Failure.Failure =>
+  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
+
+/** The degradation, on the swarm's observation. */
+const observe = (result: Result<unknown>, completed: boolean): Effect.Effect<void> => {
+  const missing = result.failed.map(({ agent }) => agent)
+  return Effect.zipRight(
+    Observation.annotate({
+      ...(completed && missing.length > 0
+        ? { level: "WARNING" as const, statusMessage: `without ${missing.join(", ")}` }
         : {}),
       metadata: {
         degradation_level: result.degradationLevel,
         success_rate: result.successRate,
-        failed_agents: result.failed.map(({ agent }) => agent)
+        failed_agents: missing
       }
-    })
-    yield* Observation.score({ name: "degradation_level", value: result.degradationLevel })
+    }),
+    Observation.score({ name: "degradation_level", value: result.degradationLevel })
+  )
+}
+
+const run = <In, Findings, E, R>(
+  swarm: Swarm<In, Findings, E, R>,
+  input: In
+): Effect.Effect<Result<Findings, E>, CriticalDegradationError, R> => {
+  const last = Math.max(...swarm.members.map((member) => member.stage))
+  const work = Effect.gen(function* () {
+    const settled: Array<Settled> = []
+    for (let stage = 1; stage <= last; stage++) {
+      const members = swarm.members.filter((member) => member.stage === stage)
+      const given = stage === 1 ? input : { input, findings: findingsOf(settled) }
+      settled.push(...(yield* runStage(members, given, swarm.concurrency)))
+      const lost = stage === 1 ? criticalLoss(swarm, settled) : undefined
+      if (lost !== undefined) {
+        yield* observe(resultOf(swarm, settled), false)
+        return yield* lost
+      }
+    }
+    const result = resultOf(swarm, settled)
+    yield* observe(result, true)
     return result
   })
   // `make` and `followedBy` state what the members are together; here they are of any type

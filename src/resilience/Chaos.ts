@@ -70,7 +70,11 @@ const draw = (seed: number, ...words: ReadonlyArray<string | number>): number =>
   return ((state ^ (state >>> 16)) >>> 0) / 2 ** 32
 }
 
-interface Service {
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
   /** The fault for this agent's next call, if any, with the number of that call. */
   readonly next: (agent: string) => { readonly fault: Fault; readonly call: number } | undefined
   /** Random numbers of the agent's own, so that its jitter repeats with the seed. */
@@ -92,7 +96,7 @@ export class Chaos extends Context.Reference<Chaos>()("holdfast/Chaos", {
  *
  * @since 0.1.0
  * @category layers
- * @throws `RangeError` when the rate is not between 0 and 1, or no fault is named.
+ * @throws `RangeError` when the rate is not between 0 and 1, the seed is no number, or no fault is named.
  * @example
  * ```ts
  * import { Chaos } from "holdfast"
@@ -100,20 +104,22 @@ export class Chaos extends Context.Reference<Chaos>()("holdfast/Chaos", {
  * const faults = Chaos.layer({ rate: 0.4, seed: 7, faults: ["error", "hang"] })
  * ```
  */
-export const layer = (options: Options): Layer.Layer<Chaos> =>
-  Layer.sync(Chaos, () => {
-    const { faults = ["error", "hang", "rate-limit"], rate, seed = 0 } = options
-    if (!(rate >= 0 && rate <= 1)) throw new RangeError(`Chaos: rate must be between 0 and 1, got ${rate}`)
-    if (faults.length === 0) throw new RangeError("Chaos: name at least one fault")
+export const layer = (options: Options): Layer.Layer<Chaos> => {
+  const { faults = ["error", "hang", "rate-limit"], rate, seed = 0 } = options
+  if (!(rate >= 0 && rate <= 1)) throw new RangeError(`Chaos: rate must be between 0 and 1, got ${rate}`)
+  if (!Number.isFinite(seed)) throw new RangeError(`Chaos: seed must be a number, got ${seed}`)
+  if (faults.length === 0) throw new RangeError("Chaos: name at least one fault")
+  const agents = options.agents === undefined ? undefined : new Set(options.agents)
+  return Layer.sync(Chaos, () => {
     const calls = new Map<string, number>()
     const randoms = new Map<string, Random.Random>()
     return {
       next: (agent) => {
-        if (options.agents !== undefined && !options.agents.includes(agent)) return undefined
+        if (agents?.has(agent) === false) return undefined
         const call = (calls.get(agent) ?? 0) + 1
         calls.set(agent, call)
-        if (draw(seed, agent, call, "hit") >= rate) return undefined
-        const fault = faults[Math.floor(draw(seed, agent, call, "fault") * faults.length)]
+        if (draw(seed, agent, call, "whether") >= rate) return undefined
+        const fault = faults[Math.floor(draw(seed, agent, call, "which") * faults.length)]
         return fault === undefined ? undefined : { fault, call }
       },
       random: (agent) => {
@@ -123,6 +129,7 @@ export const layer = (options: Options): Layer.Layer<Chaos> =>
       }
     }
   })
+}
 
 /**
  * Puts the fault that is due before an effect: nothing without a {@link layer}.

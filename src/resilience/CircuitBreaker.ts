@@ -7,17 +7,20 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Observation from "../observability/Observation.js"
 import * as Failure from "./Failure.js"
+import { Machine } from "./internal/breaker.js"
+import * as numbers from "./internal/numbers.js"
 
 /**
  * @since 0.1.0
@@ -87,19 +90,23 @@ export interface Rule {
  *
  * @since 0.1.0
  * @category rules
+ * @throws `RangeError` when it is no whole number from 1.
  */
-export const consecutive = (failures: number): Rule => ({
-  start: () => {
-    let count = 0
-    return {
-      record: (success) => {
-        count = success ? 0 : count + 1
-        return count >= failures
-      },
-      failureCount: () => count
+export const consecutive = (failures: number): Rule => {
+  const threshold = numbers.count("CircuitBreaker.consecutive", failures)
+  return {
+    start: () => {
+      let count = 0
+      return {
+        record: (success) => {
+          count = success ? 0 : count + 1
+          return count >= threshold
+        },
+        failureCount: () => count
+      }
     }
   }
-})
+}
 
 /**
  * @since 0.1.0
@@ -156,7 +163,7 @@ export interface CircuitBreaker {
   readonly snapshot: Effect.Effect<Snapshot>
   /** Every transition from now on, each once. */
   readonly changes: Stream.Stream<Transition>
-  /** Closes it by hand and forgets what was counted. */
+  /** Closes it by hand and forgets what was counted; calls under way count no more. */
   readonly reset: Effect.Effect<void>
   /** Runs an effect under the breaker; see {@link protect}. */
   readonly protect: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
@@ -171,141 +178,60 @@ export interface CircuitBreaker {
 export const isCircuitBreaker = (value: unknown): value is CircuitBreaker =>
   typeof value === "object" && value !== null && TypeId in value
 
-const count = (name: string, option: string, value: number | undefined, fallback: number): number => {
-  const chosen = value ?? fallback
-  if (Number.isInteger(chosen) && chosen >= 1) return chosen
-  throw new RangeError(`circuit breaker "${name}": ${option} must be a whole number from 1, got ${chosen}`)
-}
-
-/**
- * The plain state machine. All times are monotonic milliseconds. A permit remembers the generation (the stay in one state) in which it was
- * given: what comes back from an earlier one moves nothing.
- */
-class Machine {
-  state: State = "closed"
-  private generation = 0
-  private openedAt = 0
-  private breakMillis: number
-  private probes = 0
-  private successes = 0
-  private counter: ReturnType<Rule["start"]>
-  private openedWith = 0
-
-  constructor(
-    readonly name: string,
-    private readonly rule: Rule,
-    private readonly resetMillis: number,
-    private readonly successThreshold: number,
-    private readonly permits: number,
-    private readonly onTransition: (transition: Transition) => void
-  ) {
-    this.counter = rule.start()
-    this.breakMillis = resetMillis
-  }
-
-  failureCount(): number {
-    return this.state === "closed" ? this.counter.failureCount() : this.openedWith
-  }
-
-  retryAfterMillis(now: number): number {
-    return this.state === "open" ? Math.max(0, this.openedAt + this.breakMillis - now) : 0
-  }
-
-  /** The generation of the permit, or the rejection. */
-  acquire(now: number): number | CircuitBreakerOpenError {
-    if (this.state === "closed") return this.generation
-    const retryAfterMillis = this.retryAfterMillis(now)
-    if (this.state === "open" && retryAfterMillis === 0) this.move("half-open")
-    if (this.state === "half-open" && this.probes < this.permits) {
-      this.probes++
-      return this.generation
-    }
-    return new CircuitBreakerOpenError({
-      breaker: this.name,
-      state: this.state === "open" ? "open" : "half-open",
-      failureCount: this.openedWith,
-      retryAfterMillis
-    })
-  }
-
-  /** Takes the result of a permit in; `undefined` gives the permit back without one. */
-  release(permit: number, success: boolean | undefined, now: number, retryAfterMillis = 0): void {
-    if (permit !== this.generation) return
-    if (this.state === "half-open") {
-      this.probes--
-      if (success === true && ++this.successes >= this.successThreshold) this.move("closed")
-      else if (success === false) this.open(now, retryAfterMillis)
-    } else if (success !== undefined && this.counter.record(success)) {
-      this.openedWith = this.counter.failureCount()
-      this.open(now, retryAfterMillis)
-    }
-  }
-
-  reset(): void {
-    if (this.state === "closed") this.counter = this.rule.start()
-    else this.move("closed")
-  }
-
-  private open(now: number, retryAfterMillis: number): void {
-    if (this.state === "half-open") this.openedWith++
-    this.openedAt = now
-    this.breakMillis = Math.max(this.resetMillis, retryAfterMillis)
-    this.move("open")
-  }
-
-  private move(to: State): void {
-    const transition = { breaker: this.name, from: this.state, to, failureCount: this.failureCount() }
-    this.state = to
-    this.generation++
-    this.probes = 0
-    this.successes = 0
-    if (to === "closed") this.counter = this.rule.start()
-    this.onTransition(transition)
-  }
-}
-
-const now = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
-
 /**
  * A breaker of its own, closed. One for each agent id comes from the {@link Registry}.
  *
  * @since 0.1.0
  * @category constructors
- * @throws `RangeError` when a threshold is no whole number from 1.
+ * @throws `RangeError` when a threshold is no whole number from 1, or the break is negative or NaN.
+ * @example
+ * ```ts
+ * import { CircuitBreaker } from "holdfast"
+ *
+ * const breaker = CircuitBreaker.make("prices", { failureThreshold: 3, resetAfter: "10 seconds" })
+ * ```
  */
 export const make = (name: string, options: Options = {}): CircuitBreaker => {
-  const subscribers = new Set<(transition: Transition) => void>()
-  const pending: Array<Transition> = []
+  const what = `circuit breaker "${name}": `
+  const permits = numbers.count(`${what}halfOpenPermits`, options.halfOpenPermits ?? 1)
   const machine = new Machine(
     name,
-    options.rule ?? consecutive(count(name, "failureThreshold", options.failureThreshold, 5)),
-    Duration.toMillis(options.resetAfter ?? "60 seconds"),
-    count(name, "successThreshold", options.successThreshold, 2),
-    count(name, "halfOpenPermits", options.halfOpenPermits, 1),
-    (transition) => {
-      pending.push(transition)
-      for (const subscriber of subscribers) subscriber(transition)
-    }
+    options.rule ?? consecutive(numbers.count(`${what}failureThreshold`, options.failureThreshold ?? 5)),
+    numbers.millis(`${what}resetAfter`, options.resetAfter ?? "60 seconds"),
+    numbers.count(`${what}successThreshold`, options.successThreshold ?? 2),
+    permits
   )
+  const subscribers = new Set<(transition: Transition) => void>()
 
-  /** What happened since the last look becomes child observations of whoever caused it. */
-  const observeTransitions: Effect.Effect<void> = Effect.suspend(() =>
-    pending.length === 0 ? Effect.void : Effect.forEach(pending.splice(0), observeTransition, { discard: true })
-  )
+  /** Asked in the same step of the program as the machine: a move is told to all at once, and seen under whoever caused it. */
+  const announce = (): Effect.Effect<void> => {
+    const moved = machine.take()
+    if (moved === undefined) return Effect.void
+    for (const subscriber of subscribers) subscriber(moved)
+    return observeTransition(moved)
+  }
 
-  const settle = (permit: number, cause: Cause.Cause<unknown> | undefined): Effect.Effect<void> =>
-    Effect.flatMap(
-      Effect.zip(Effect.clock, options.classify ? Effect.succeed(options.classify) : Failure.CurrentClassifier),
-      ([clock, classify]) => {
-        if (cause === undefined) machine.release(permit, true, now(clock))
-        else {
-          const failure = Failure.fromCause(cause, classify)
-          const counts = Failure.isRetryable(failure) || failure.reason === "defect"
-          machine.release(permit, counts ? false : undefined, now(clock), failure.retryAfterMillis)
-        }
-        return observeTransitions
+  const succeeded = (permit: number, clock: Clock.Clock): Effect.Effect<void> => {
+    machine.release(permit, true, numbers.monotonic(clock), 0)
+    return announce()
+  }
+
+  const failed = (permit: number, clock: Clock.Clock, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+    Effect.flatMap(options.classify ? Effect.succeed(options.classify) : Failure.CurrentClassifier, (classify) => {
+      // a classifier that throws must not keep the permit
+      let success: boolean | undefined
+      let retryAfterMillis = 0
+      try {
+        const failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
+        const counts =
+          Failure.isRetryable(failure) || (Failure.isReal(failure) && Option.isSome(Cause.dieOption(cause)))
+        success = counts ? false : undefined
+        retryAfterMillis = failure.retryAfterMillis ?? 0
+      } finally {
+        machine.release(permit, success, numbers.monotonic(clock), retryAfterMillis)
       }
-    )
+      return announce()
+    })
 
   return {
     [TypeId]: TypeId,
@@ -313,7 +239,7 @@ export const make = (name: string, options: Options = {}): CircuitBreaker => {
     snapshot: Effect.map(Effect.clock, (clock) => ({
       state: machine.state,
       failureCount: machine.failureCount(),
-      retryAfterMillis: machine.retryAfterMillis(now(clock))
+      retryAfterMillis: machine.retryAfterMillis(numbers.monotonic(clock))
     })),
     changes: Stream.asyncPush<Transition>((emit) =>
       Effect.acquireRelease(
@@ -327,24 +253,30 @@ export const make = (name: string, options: Options = {}): CircuitBreaker => {
     ),
     reset: Effect.suspend(() => {
       machine.reset()
-      return observeTransitions
+      return announce()
     }),
     protect: <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitBreakerOpenError, R> =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Effect.clock, (clock): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
-          const permit = machine.acquire(now(clock))
-          if (typeof permit !== "number") return Effect.fail(permit)
-          return Effect.zipRight(
-            observeTransitions,
-            Effect.matchCauseEffect(restore(self), {
-              onFailure: (cause) => Effect.zipRight(settle(permit, cause), Effect.failCause(cause)),
-              onSuccess: (value) => Effect.as(settle(permit, undefined), value)
-            })
-          )
+          const now = numbers.monotonic(clock)
+          const permit = machine.acquire(now)
+          if (permit < 0) return Effect.fail(rejection(machine, now))
+          return Effect.matchCauseEffect(Effect.zipRight(announce(), restore(self)), {
+            onFailure: (cause) => Effect.zipRight(failed(permit, clock, cause), Effect.failCause(cause)),
+            onSuccess: (value) => Effect.as(succeeded(permit, clock), value)
+          })
         })
       )
   }
 }
+
+const rejection = (machine: Machine, now: number): CircuitBreakerOpenError =>
+  new CircuitBreakerOpenError({
+    breaker: machine.name,
+    state: machine.state === "open" ? "open" : "half-open",
+    failureCount: machine.failureCount(),
+    retryAfterMillis: machine.retryAfterMillis(now)
+  })
 
 const observeTransition = (transition: Transition): Effect.Effect<void> =>
   Observation.event("circuit_breaker_transition", {
@@ -379,7 +311,7 @@ export const protect: {
 const makeRegistry = () => {
   const breakers = new Map<string, CircuitBreaker>()
   return {
-    /** The breaker of that name; made with these options when it is asked for the first time. */
+    /** The breaker of that name; made with these options when it is asked for the first time. Later options change nothing. */
     get: (name: string, options?: Options): CircuitBreaker => {
       const existing = breakers.get(name)
       if (existing !== undefined) return existing

@@ -5,6 +5,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Schema from "effect/Schema"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 import * as Failure from "./Failure.js"
@@ -62,10 +63,24 @@ export interface FailedWay {
 
 /**
  * Takes each way in turn until one works. A defect is a failure of that way like any other; interruption and control flow end the chain as they
- * are. `onFailed` hears of each way that failed.
+ * are. `onFailed` hears, after each way that failed, of all that have.
  *
  * @since 0.1.0
  * @category operators
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Fallback } from "holdfast"
+ *
+ * declare const askTheModel: Effect.Effect<string, Error>
+ * declare const askTheSmallOne: Effect.Effect<string, Error>
+ *
+ * const program = Fallback.chain("answer", [
+ *   { name: "model", effect: askTheModel },
+ *   { name: "small model", effect: askTheSmallOne },
+ *   { name: "template", effect: Effect.succeed("Please ask again later") }
+ * ])
+ * ```
  */
 export const chain = <A, E, R>(
   name: string,
@@ -108,10 +123,25 @@ const controlFlowOnly = (error: unknown): Failure.Failure =>
  * const program = ask.pipe(Fallback.orElse(() => Effect.succeed("no answer"), "greeter"))
  * ```
  */
-export const orElse =
-  <A2, E2, R2>(that: () => Effect.Effect<A2, E2, R2>, name = "effect") =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A | A2, FallbackExhaustedError, R | R2> =>
+export const orElse: {
+  <A2, E2, R2>(
+    that: () => Effect.Effect<A2, E2, R2>,
+    name?: string
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A | A2, FallbackExhaustedError, R | R2>
+  <A, E, R, A2, E2, R2>(
+    self: Effect.Effect<A, E, R>,
+    that: () => Effect.Effect<A2, E2, R2>,
+    name?: string
+  ): Effect.Effect<A | A2, FallbackExhaustedError, R | R2>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R, A2, E2, R2>(
+    self: Effect.Effect<A, E, R>,
+    that: () => Effect.Effect<A2, E2, R2>,
+    name = "effect"
+  ): Effect.Effect<A | A2, FallbackExhaustedError, R | R2> =>
     chain<A | A2, E | E2, R | R2>(name, [
       { name: "primary", effect: self },
       { name: "fallback_1", effect: Effect.suspend(that) }
     ])
+)

@@ -10,6 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
@@ -18,6 +19,7 @@ import * as ScheduleIntervals from "effect/ScheduleIntervals"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 import * as Observation from "../observability/Observation.js"
 import * as Failure from "./Failure.js"
+import * as numbers from "./internal/numbers.js"
 import * as Timeout from "./Timeout.js"
 
 /**
@@ -98,21 +100,30 @@ export const isRetryPolicy = (value: unknown): value is RetryPolicy =>
   typeof value === "object" && value !== null && TypeId in value
 
 /**
- * Exponential backoff as a Schedule: `base * factor^n`, times the jitter, never above the cap.
+ * Exponential backoff as a Schedule: `base * factor^n`, at most the cap, times the jitter, and again at most the cap.
  *
  * @since 0.1.0
  * @category schedules
+ * @throws `RangeError` when a duration is negative or NaN, the factor is below 1, or the jitter is no pair of numbers from 0 up in order.
  */
 export const backoff = (
   options: Pick<Options, "base" | "factor" | "cap" | "jitter"> = {}
 ): Schedule.Schedule<Duration.Duration> => {
-  const base = Duration.toMillis(options.base ?? "1 second")
+  const base = numbers.millis("RetryPolicy: base", options.base ?? "1 second")
+  const cap = numbers.millis("RetryPolicy: cap", options.cap ?? "60 seconds")
   const factor = options.factor ?? 2
-  const cap = Duration.toMillis(options.cap ?? "60 seconds")
+  if (!(factor >= 1 && factor < Infinity)) {
+    throw new RangeError(`RetryPolicy: factor must be a number from 1 up, got ${factor}`)
+  }
   const jitter = options.jitter ?? ([0.5, 1.5] as const)
+  if (jitter !== false && !(jitter[0] >= 0 && jitter[0] <= jitter[1] && jitter[1] < Infinity)) {
+    throw new RangeError(`RetryPolicy: jitter must be two numbers from 0 up in order, got ${jitter[0]} to ${jitter[1]}`)
+  }
   return Schedule.makeWithState(0, (now, _input, n: number) =>
     Effect.map(jitter === false ? Effect.succeed(1) : Random.nextRange(jitter[0], jitter[1]), (spread) => {
-      const millis = Math.min(cap, base * factor ** n * spread)
+      // capped before the jitter too, so that callers stay apart when the growth is far beyond the cap; and no 0 times Infinity
+      const grown = base === 0 ? 0 : Math.min(cap, base * factor ** n, Number.MAX_VALUE)
+      const millis = Math.min(cap, grown * spread)
       return [n + 1, Duration.millis(millis), ScheduleDecision.continueWith(ScheduleInterval.after(now + millis))]
     })
   )
@@ -123,16 +134,23 @@ export const backoff = (
  *
  * @since 0.1.0
  * @category constructors
- * @throws `RangeError` when `maxAttempts` is no whole number from 1.
+ * @throws `RangeError` when `maxAttempts` is no whole number from 1, or a number of the {@link backoff} makes no sense.
+ * @example
+ * ```ts
+ * import { RetryPolicy } from "holdfast"
+ *
+ * const policy = RetryPolicy.make({ maxAttempts: 5, base: "200 millis", cap: "10 seconds" })
+ * ```
  */
 export const make = (options: Options = {}): RetryPolicy => fromSchedule(backoff(options), options)
 
 /**
- * A policy from any Schedule: it gives the pauses, and ends the trying when it ends. `maxAttempts` bounds it too (default: no bound but the
- * schedule's).
+ * A policy from any Schedule: it gives the pauses, and ends the trying when it ends. `maxAttempts` bounds it too: 3 by default, `Infinity` for
+ * no bound but the schedule's. The schedule's input is the error.
  *
  * @since 0.1.0
  * @category constructors
+ * @throws `RangeError` when `maxAttempts` is neither `Infinity` nor a whole number from 1.
  * @example
  * ```ts
  * import { Schedule } from "effect"
@@ -147,10 +165,8 @@ export const fromSchedule = (
   schedule: Schedule.Schedule<unknown, unknown>,
   options: Pick<Options, "maxAttempts" | "honourRetryAfter" | "isRetryable"> = {}
 ): RetryPolicy => {
-  const maxAttempts = options.maxAttempts ?? 3
-  if (!(maxAttempts >= 1) || (Number.isFinite(maxAttempts) && !Number.isInteger(maxAttempts))) {
-    throw new RangeError(`RetryPolicy: maxAttempts must be a whole number from 1, got ${maxAttempts}`)
-  }
+  const chosen = options.maxAttempts ?? 3
+  const maxAttempts = chosen === Infinity ? chosen : numbers.count("RetryPolicy: maxAttempts", chosen)
   return {
     [TypeId]: TypeId,
     maxAttempts,
@@ -201,8 +217,8 @@ const makePauses = (policy: RetryPolicy) => {
  * Tries an effect that knows which try it is. Each try is an `attempt` observation with `attempt`, `max_attempts` and `delay_seconds` (the pause
  * that follows): a WARNING if it will be tried again, an ERROR if not.
  *
- * Ends with the last error. Interruption, control flow and defects are never repeated; a pause that would outlast the deadline in force is
- * not begun.
+ * Ends with the last cause as it was. Interruption, control flow and defects are never repeated; a pause that would outlast the deadline in
+ * force is not begun. A failure with `maxRetries` is repeated so often and no more, counted by its reason.
  *
  * @since 0.1.0
  * @category operators
@@ -214,36 +230,47 @@ export const attempts = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   Effect.suspend(() => {
     const pauseAfter = makePauses(policy)
+    const spent = new Map<string, number>()
+    /** What the failed try decided, for the loop around it. */
     let pause: number | undefined
 
-    const decide = (failure: Failure.Failure, attempt: number, error: unknown): Effect.Effect<number | undefined> => {
-      const further = Math.min(policy.maxAttempts, (failure.maxRetries ?? Number.POSITIVE_INFINITY) + 1)
-      if (attempt >= further || !Failure.isReal(failure) || !policy.isRetryable(failure, error))
+    const isWorthIt = (failure: Failure.Failure, attempt: number, error: unknown): boolean => {
+      if (attempt >= policy.maxAttempts || !Failure.isReal(failure) || !policy.isRetryable(failure, error)) return false
+      if (failure.maxRetries === undefined) return true
+      const before = spent.get(failure.reason) ?? 0
+      spent.set(failure.reason, before + 1)
+      return before < failure.maxRetries
+    }
+
+    const decide = (
+      cause: Cause.Cause<E>,
+      failure: Failure.Failure,
+      attempt: number
+    ): Effect.Effect<number | undefined> => {
+      const error = Cause.failureOption(cause)
+      if (error._tag === "None" || Option.isSome(Cause.dieOption(cause)) || !isWorthIt(failure, attempt, error.value)) {
         return Effect.succeed(undefined)
-      return Effect.flatMap(pauseAfter(error), (scheduled) => {
+      }
+      return Effect.flatMap(pauseAfter(error.value), (scheduled) => {
         if (scheduled === undefined) return Effect.succeed(undefined)
         const millis = policy.honourRetryAfter ? Math.max(scheduled, failure.retryAfterMillis ?? 0) : scheduled
         return Effect.map(Timeout.remainingMillis, (remaining) => (millis < remaining ? millis : undefined))
       })
     }
 
-    const onCause = (cause: Cause.Cause<E>, attempt: number): Effect.Effect<never, E> => {
-      const error = Cause.failureOption(cause)
-      if (error._tag === "None") return Effect.zipRight(report(cause, attempt, undefined), Effect.failCause(cause))
-      return Effect.flatMap(classifierOf(options), (classify) => {
-        const failure = classify(error.value)
-        return Effect.flatMap(decide(failure, attempt, error.value), (millis) => {
-          pause = millis
-          return Effect.zipRight(
-            Failure.isReal(failure) ? report(cause, attempt, millis) : Effect.void,
-            Effect.failCause(cause)
-          )
-        })
-      })
-    }
+    const onCause = (cause: Cause.Cause<E>, attempt: number): Effect.Effect<never, E> =>
+      Cause.isInterruptedOnly(cause)
+        ? Effect.failCause(cause)
+        : Effect.flatMap(Effect.zip(Effect.clock, classifierOf(options)), ([clock, classify]) => {
+            const failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
+            if (failure.kind === "control-flow") return Effect.failCause(cause)
+            return Effect.flatMap(decide(cause, failure, attempt), (millis) => {
+              pause = millis
+              return Effect.zipRight(report(cause, attempt, millis), Effect.failCause(cause))
+            })
+          })
 
     const report = (cause: Cause.Cause<E>, attempt: number, delayMillis: number | undefined): Effect.Effect<void> => {
-      if (Cause.isInterruptedOnly(cause)) return Effect.void
       const info = ErrorInfo.fromCause(cause)
       const record: AttemptRecord = {
         attempt,
@@ -278,7 +305,7 @@ export const attempts = <A, E, R>(
         Effect.catchAllCause(
           Effect.suspend(() => run(attempt)),
           (cause) => onCause(cause, attempt)
-        ),
+        ).pipe(Effect.onInterrupt(() => endedByDeadline)),
         "attempt",
         { metadata: { attempt, max_attempts: Number.isFinite(policy.maxAttempts) ? policy.maxAttempts : undefined } }
       ) as Effect.Effect<A, E, R> // the span only adds what it then provides: R is as it was
@@ -291,6 +318,18 @@ export const attempts = <A, E, R>(
     }
     return loop(1)
   })
+
+/** A deadline ends an attempt by interrupting it: unlike any other interruption, that is an error of the attempt. */
+const endedByDeadline: Effect.Effect<void> = Effect.flatMap(Timeout.remainingMillis, (remaining) =>
+  // a timer may fire a fraction of a millisecond early
+  remaining < 1
+    ? Observation.annotate({
+        level: "ERROR",
+        statusMessage: "ended by the deadline",
+        metadata: { error_type: "AgentTimeoutError" }
+      })
+    : Effect.void
+)
 
 const classifierOf = (options: RetryOptions): Effect.Effect<Failure.Classifier> =>
   options.classify === undefined ? Failure.CurrentClassifier : Effect.succeed(options.classify)

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
@@ -11,6 +10,7 @@ import { dual } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
 import * as Schema from "effect/Schema"
 import type * as Failure from "./Failure.js"
+import * as numbers from "./internal/numbers.js"
 
 /**
  * No answer in time. `kind` says which bound ended it: that of one `attempt` (another may be in time) or the `deadline` of the whole call.
@@ -24,7 +24,7 @@ export class AgentTimeoutError extends Schema.TaggedError<AgentTimeoutError>("ho
     /** The agent's id, or the name given to the operator. */
     agent: Schema.String,
     kind: Schema.Literal("attempt", "deadline"),
-    /** The bound, in milliseconds. */
+    /** The bound, in milliseconds; for an attempt that a deadline ended, what was left of it. */
     timeoutMillis: Schema.Number
   }
 ) {
@@ -49,9 +49,6 @@ export const CurrentDeadline: FiberRef.FiberRef<number> = globalValue("holdfast/
   FiberRef.unsafeMake(Number.POSITIVE_INFINITY)
 )
 
-/** Monotonic milliseconds: never steps back with the wall clock. */
-const monotonicMillis: Effect.Effect<number> = Effect.map(Clock.currentTimeNanos, (nanos) => Number(nanos) / 1e6)
-
 /**
  * How many milliseconds are left until the deadline in force; `Infinity` without one, never below 0.
  *
@@ -61,7 +58,7 @@ const monotonicMillis: Effect.Effect<number> = Effect.map(Clock.currentTimeNanos
 export const remainingMillis: Effect.Effect<number> = Effect.flatMap(FiberRef.get(CurrentDeadline), (deadline) =>
   deadline === Number.POSITIVE_INFINITY
     ? Effect.succeed(deadline)
-    : Effect.map(monotonicMillis, (now) => Math.max(0, deadline - now))
+    : Effect.map(Effect.clock, (clock) => Math.max(0, deadline - numbers.monotonic(clock)))
 )
 
 /**
@@ -80,22 +77,43 @@ export interface Options {
   readonly wait?: boolean | undefined
 }
 
-const optionsOf = (input: Options | Duration.DurationInput): Options =>
-  typeof input === "object" && "duration" in input ? input : { duration: input as Duration.DurationInput }
+interface Bound {
+  readonly agent: string
+  readonly wait: boolean
+  readonly millis: number
+}
 
+const isOptions = (input: Options | Duration.DurationInput): input is Options =>
+  typeof input === "object" && "duration" in input
+
+const boundOf = (what: string, input: Options | Duration.DurationInput): Bound => {
+  const options: Options = isOptions(input) ? input : { duration: input }
+  return {
+    agent: options.agent ?? "effect",
+    wait: options.wait ?? true,
+    millis: numbers.millis(what, options.duration)
+  }
+}
+
+/** What has no time left is not begun. */
 const bounded = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   millis: number,
   wait: boolean,
   onTimeout: () => AgentTimeoutError
 ): Effect.Effect<A, E | AgentTimeoutError, R> =>
-  Effect.timeoutFail(wait ? self : Effect.disconnect(self), { duration: millis, onTimeout })
+  millis === Number.POSITIVE_INFINITY
+    ? self
+    : millis <= 0
+      ? Effect.failSync(onTimeout)
+      : Effect.timeoutFail(wait ? self : Effect.disconnect(self), { duration: millis, onTimeout })
 
 /**
  * Bounds one attempt. When the deadline in force comes first, it is what ends the attempt, and the error says so.
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when the duration is negative or NaN.
  * @example
  * ```ts
  * import { Effect } from "effect"
@@ -119,14 +137,12 @@ export const attempt: {
     self: Effect.Effect<A, E, R>,
     input: Options | Duration.DurationInput
   ): Effect.Effect<A, E | AgentTimeoutError, R> => {
-    const options = optionsOf(input)
-    const timeout = Duration.toMillis(options.duration)
-    const agent = options.agent ?? "effect"
+    const { agent, millis, wait } = boundOf("Timeout.attempt: duration", input)
     return Effect.flatMap(remainingMillis, (remaining) =>
-      bounded(self, Math.min(timeout, remaining), options.wait ?? true, () =>
-        remaining < timeout
+      bounded(self, Math.min(millis, remaining), wait, () =>
+        remaining < millis
           ? new AgentTimeoutError({ agent, kind: "deadline", timeoutMillis: Math.round(remaining) })
-          : new AgentTimeoutError({ agent, kind: "attempt", timeoutMillis: timeout })
+          : new AgentTimeoutError({ agent, kind: "attempt", timeoutMillis: millis })
       )
     )
   }
@@ -138,6 +154,20 @@ export const attempt: {
  *
  * @since 0.1.0
  * @category operators
+ * @throws `RangeError` when the duration is negative or NaN.
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { RetryPolicy, Timeout } from "holdfast"
+ *
+ * declare const ask: Effect.Effect<string, Error>
+ *
+ * const program = ask.pipe(
+ *   Timeout.attempt("5 seconds"),
+ *   RetryPolicy.retry({ maxAttempts: 10 }),
+ *   Timeout.deadline({ duration: "20 seconds", agent: "technical" })
+ * )
+ * ```
  */
 export const deadline: {
   (
@@ -153,17 +183,16 @@ export const deadline: {
     self: Effect.Effect<A, E, R>,
     input: Options | Duration.DurationInput
   ): Effect.Effect<A, E | AgentTimeoutError, R> => {
-    const options = optionsOf(input)
-    const own = Duration.toMillis(options.duration)
-    const agent = options.agent ?? "effect"
-    return Effect.flatMap(Effect.zip(monotonicMillis, FiberRef.get(CurrentDeadline)), ([now, outer]) => {
+    const { agent, millis: own, wait } = boundOf("Timeout.deadline: duration", input)
+    return Effect.flatMap(Effect.zip(Effect.clock, FiberRef.get(CurrentDeadline)), ([clock, outer]) => {
+      const now = numbers.monotonic(clock)
       const until = Math.min(outer, now + own)
-      const millis = Math.max(0, until - now)
+      const left = outer < now + own ? Math.max(0, outer - now) : own
       return bounded(
         Effect.locally(self, CurrentDeadline, until),
-        millis,
-        options.wait ?? true,
-        () => new AgentTimeoutError({ agent, kind: "deadline", timeoutMillis: Math.round(millis) })
+        left,
+        wait,
+        () => new AgentTimeoutError({ agent, kind: "deadline", timeoutMillis: Math.round(left) })
       )
     })
   }

@@ -1,0 +1,264 @@
+/** How the operators are put around an agent's run, and what is observed of it. */
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as ErrorInfo from "../../observability/ErrorInfo.js"
+import * as Observation from "../../observability/Observation.js"
+import * as Chaos from "../../resilience/Chaos.js"
+import * as CircuitBreaker from "../../resilience/CircuitBreaker.js"
+import * as Failure from "../../resilience/Failure.js"
+import * as Fallback from "../../resilience/Fallback.js"
+import * as numbers from "../../resilience/internal/numbers.js"
+import * as RetryPolicy from "../../resilience/RetryPolicy.js"
+import * as Timeout from "../../resilience/Timeout.js"
+import type { Policy } from "../Agent.js"
+
+/** The chain mixes agents of different types; `Agent.make` and `Agent.orElse` give the whole its true type. */
+type Run = (input: unknown) => Effect.Effect<unknown, unknown, unknown>
+
+/** One agent of a fallback chain. */
+export interface Link {
+  readonly id: string
+  /** Checks the input, before any operator: what is wrong with it no further try puts right. */
+  readonly prepare: Run | undefined
+  readonly run: Run
+  readonly policy: Policy
+  readonly settings: Settings
+}
+
+export type Chain = readonly [Link, ...ReadonlyArray<Link>]
+
+/** A policy with its defaults, worked out once. */
+interface Settings {
+  readonly retry: RetryPolicy.RetryPolicy
+  readonly timeoutMillis: number | undefined
+  readonly deadlineMillis: number | undefined
+  readonly breaker: CircuitBreaker.Options | undefined
+  /** In words that a trace can hold. */
+  readonly metadata: Readonly<Record<string, unknown>>
+}
+
+const optionalMillis = (what: string, input: Duration.DurationInput | false | undefined): number | undefined =>
+  input === undefined || input === false ? undefined : numbers.millis(what, input)
+
+const seconds = (millis: number | undefined): number | undefined => (millis === undefined ? undefined : millis / 1000)
+
+/**
+ * Finds a mistake in a policy where it is written and not at the first call.
+ *
+ * @throws `RangeError`
+ */
+const settingsOf = (id: string, policy: Policy): Settings => {
+  const retry =
+    policy.retry === false
+      ? RetryPolicy.none
+      : RetryPolicy.isRetryPolicy(policy.retry)
+        ? policy.retry
+        : RetryPolicy.make(policy.retry)
+  const breaker =
+    policy.circuitBreaker === false
+      ? undefined
+      : { ...policy.circuitBreaker, classify: policy.circuitBreaker?.classify ?? policy.classify }
+  if (breaker !== undefined) CircuitBreaker.make(id, breaker)
+  const timeoutMillis = optionalMillis(`Agent "${id}": timeout`, policy.timeout ?? "30 seconds")
+  const deadlineMillis = optionalMillis(`Agent "${id}": deadline`, policy.deadline)
+  return {
+    retry,
+    timeoutMillis,
+    deadlineMillis,
+    breaker,
+    metadata: {
+      max_attempts: Number.isFinite(retry.maxAttempts) ? retry.maxAttempts : undefined,
+      timeout_seconds: seconds(timeoutMillis),
+      deadline_seconds: seconds(deadlineMillis),
+      circuit_breaker: breaker !== undefined
+    }
+  }
+}
+
+/** @throws `RangeError` when a number of the policy makes no sense. */
+export const makeLink = (id: string, run: Run, policy: Policy, prepare: Run | undefined): Link => ({
+  id,
+  run,
+  prepare,
+  policy,
+  settings: settingsOf(id, policy)
+})
+
+/** Whether an exit is an answer, a failure, or neither: an interruption or a signal to LangGraph says nothing of the agent. */
+const verdict = (exit: Exit.Exit<unknown, unknown>): boolean | undefined =>
+  exit._tag === "Success" ? true : Failure.isReal(Failure.fromCause(exit.cause, signalsOnly)) ? false : undefined
+
+const signalsOnly = (error: unknown): Failure.Failure =>
+  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
+
+/** What the tries of one link have been. */
+class History {
+  tried = 0
+  readonly records: Array<RetryPolicy.AttemptRecord> = []
+
+  /** A try that the deadline cut off could not report itself. */
+  close(exit: Exit.Exit<unknown, unknown>): void {
+    if (exit._tag === "Success" || this.records.length >= this.tried) return
+    const failure = Cause.failureOption(exit.cause)
+    if (failure._tag === "None" || !(failure.value instanceof Timeout.AgentTimeoutError)) return
+    const { message, tag } = ErrorInfo.make(failure.value)
+    this.records.push({ attempt: this.tried, errorType: tag, message })
+  }
+
+  metadata(succeeded: boolean | undefined): Readonly<Record<string, unknown>> {
+    return {
+      attempts_needed: this.tried,
+      retry_succeeded: succeeded,
+      retry_history: this.records.map((record) => ({
+        attempt: record.attempt,
+        error_type: record.errorType,
+        message: record.message,
+        ...(record.delayMillis === undefined ? {} : { delay_seconds: record.delayMillis / 1000 })
+      }))
+    }
+  }
+}
+
+/** One agent of the chain: input, deadline, retry, breaker, timeout, chaos, run. */
+const invokeLink = (link: Link, index: number, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
+  Effect.flatMap(CircuitBreaker.Registry, (registry) => {
+    const { id, policy, settings } = link
+    const breaker = settings.breaker === undefined ? undefined : registry.get(id, settings.breaker)
+    const perCall = policy.countAs === "call"
+    const history = new History()
+    const guard = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      breaker === undefined ? effect : breaker.protect(effect)
+
+    const hardened = (value: unknown): Effect.Effect<unknown, unknown, unknown> => {
+      const faulty = Chaos.inject(
+        Effect.suspend(() => link.run(value)),
+        id
+      )
+      const bounded =
+        settings.timeoutMillis === undefined
+          ? faulty
+          : Timeout.attempt(faulty, { duration: settings.timeoutMillis, agent: id })
+      const once = Effect.zipRight(describeAttempt(breaker, settings.timeoutMillis), perCall ? bounded : guard(bounded))
+      const retried = RetryPolicy.attempts(
+        (number) => {
+          history.tried = number
+          return once
+        },
+        settings.retry,
+        { classify: policy.classify, onFailure: (record) => Effect.sync(() => history.records.push(record)) }
+      )
+      const called = perCall ? guard(retried) : retried
+      return settings.deadlineMillis === undefined
+        ? called
+        : Timeout.deadline(called, { duration: settings.deadlineMillis, agent: id })
+    }
+
+    const whole = link.prepare === undefined ? hardened(input) : Effect.flatMap(link.prepare(input), hardened)
+    return Chaos.repeatable(whole, id).pipe(
+      Effect.onExit((exit) => {
+        const succeeded = verdict(exit)
+        history.close(exit)
+        return Effect.zipRight(
+          Observation.annotate({ metadata: history.metadata(succeeded) }),
+          succeeded === undefined ? Effect.void : Observation.score({ name: "retry_attempts", value: history.tried })
+        )
+      }),
+      Observation.span("retry_execution", {
+        type: "chain",
+        metadata: {
+          agent_id: id,
+          agent_index: index,
+          agent_type: index === 0 ? "primary" : `fallback_${index}`,
+          ...settings.metadata
+        }
+      })
+    )
+  })
+
+/** The circuit as this attempt meets it: one whose break is over lets it through as a probe. */
+const describeAttempt = (
+  breaker: CircuitBreaker.CircuitBreaker | undefined,
+  timeoutMillis: number | undefined
+): Effect.Effect<void> => {
+  const timeout_seconds = seconds(timeoutMillis)
+  return breaker === undefined
+    ? Observation.annotate({ metadata: { timeout_seconds } })
+    : Effect.flatMap(breaker.snapshot, ({ failureCount, retryAfterMillis, state }) =>
+        Observation.annotate({
+          metadata: {
+            circuit_state: state === "open" && retryAfterMillis === 0 ? "half-open" : state,
+            failure_count: failureCount,
+            timeout_seconds
+          }
+        })
+      )
+}
+
+/** What the agent's own observation says when it has ended. */
+const summary = (
+  chain: Chain,
+  exit: Exit.Exit<unknown, unknown>,
+  failed: ReadonlyArray<Fallback.FailedWay>
+): Effect.Effect<void> => {
+  const succeeded = verdict(exit)
+  const level = Math.min(failed.length, chain.length - 1)
+  const metadata = {
+    success: succeeded,
+    error_type: succeeded === false && exit._tag === "Failure" ? ErrorInfo.fromCause(exit.cause).tag : undefined,
+    ...(failed.length === 0
+      ? {}
+      : {
+          fallback_history: failed.map(({ agent, error }) => {
+            const { message, tag } = ErrorInfo.make(error)
+            return { agent, error_type: tag, message }
+          }),
+          fallback_succeeded: succeeded,
+          fallback_level: level
+        })
+  }
+  const annotated = Observation.annotate({
+    ...(exit._tag === "Success" ? { output: exit.value } : {}),
+    ...(exit._tag === "Success" && failed.length > 0
+      ? {
+          level: "WARNING" as const,
+          statusMessage: `answered by ${chain[failed.length]?.id} after ${failed.map(({ agent }) => agent).join(", ")} failed`
+        }
+      : {}),
+    metadata
+  })
+  return chain.length === 1 || succeeded === undefined
+    ? annotated
+    : Effect.zipRight(annotated, Observation.score({ name: "fallback_level", value: level }))
+}
+
+/** The whole of an agent: its chain, as one observation. */
+export const invokeChain = (chain: Chain, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
+  Effect.suspend(() => {
+    const [primary] = chain
+    let failed: ReadonlyArray<Fallback.FailedWay> = []
+    const work =
+      chain.length === 1
+        ? invokeLink(primary, 0, input)
+        : Fallback.chain(
+            primary.id,
+            chain.map((link, index) => ({ name: link.id, effect: invokeLink(link, index, input) })),
+            (all) =>
+              Effect.sync(() => {
+                failed = all
+              })
+          )
+    return work.pipe(
+      Effect.onExit((exit) => summary(chain, exit, failed)),
+      Observation.span(`agent_${primary.id}`, {
+        type: "agent",
+        input,
+        metadata: {
+          agent_id: primary.id,
+          fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
+          ...primary.settings.metadata
+        }
+      })
+    )
+  })
