@@ -79,6 +79,7 @@ export interface RunConfig {
   readonly signal: AbortSignal
   readonly durability: "sync" | "async" | "exit"
   readonly recursionLimit?: number
+  readonly metadata?: Record<string, unknown>
 }
 
 /**
@@ -92,6 +93,8 @@ export interface RunOptions {
   readonly durability?: RunConfig["durability"] | undefined
   /** The most super-steps. Default: LangGraph's. */
   readonly recursionLimit?: number | undefined
+  /** What every checkpoint of the run says of it, such as the program's name. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
 }
 
 /** The field of `configurable` that holds the fibers of a run's nodes, so that the run can wait for them. */
@@ -108,7 +111,9 @@ const fibersOf = (config: Config): Fibers | undefined => {
 const throwable = (cause: Cause.Cause<unknown>): Error => {
   const error = Cause.squash(cause)
   if (error instanceof Cause.UnknownException && error.error instanceof Error) return error.error
-  return error instanceof Error && Object.isExtensible(error) ? error : new Error(ErrorInfo.message(error), { cause: error })
+  return error instanceof Error && Object.isExtensible(error)
+    ? error
+    : new Error(ErrorInfo.message(error), { cause: error })
 }
 
 /**
@@ -148,7 +153,9 @@ export const node = <State, Update, E, R>(
     ) as Effect.Effect<Update, E, R> // the span only adds what it then provides: R is as it was
     const carried = SpanCarrier.fromConfigurable(config.configurable)
     const effect =
-      carried._tag === "None" ? observed : (SpanCarrier.under(config.configurable)(observed) as Effect.Effect<Update, E, R>)
+      carried._tag === "None"
+        ? observed
+        : (SpanCarrier.under(config.configurable)(observed) as Effect.Effect<Update, E, R>)
     const fibers = fibersOf(config)
     return new Promise<Update>((resolve, reject) => {
       const fiber = Runtime.runFork(runtime, effect, { scheduler: PerRunScheduler.make() })
@@ -201,7 +208,8 @@ const invoke = <Input, State>(
           configurable: { thread_id: threadId, ...carried },
           signal: controller.signal,
           durability: options.durability ?? "sync",
-          ...(options.recursionLimit === undefined ? {} : { recursionLimit: options.recursionLimit })
+          ...(options.recursionLimit === undefined ? {} : { recursionLimit: options.recursionLimit }),
+          ...(options.metadata === undefined ? {} : { metadata: { ...options.metadata } })
         })
       )
       .then(

@@ -85,9 +85,7 @@ export interface Prepared {
  * @since 0.1.0
  * @category preparing
  */
-export const prepare = (
-  question: Question
-): Effect.Effect<Prepared, Prices.PricesError, FileSystem.FileSystem> =>
+export const prepare = (question: Question): Effect.Effect<Prepared, Prices.PricesError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const prices = yield* Prices.load(question.prices ?? Prices.shipped)
     const selection = yield* Prices.select(prices, {
@@ -150,8 +148,10 @@ const recovering = <E, R>(
 
 /** An agent that the rest cannot do without: its failure ends the run, with what was found. */
 const orFail = <E, R>(node: string, work: Effect.Effect<State.Update, E, R>): Effect.Effect<State.Update, E, R> =>
-  Effect.catchAll(work, (error): Effect.Effect<State.Update, E> =>
-    ErrorInfo.isControlFlow(error) ? Effect.fail(error) : Effect.succeed({ outcome: failed(node, error) })
+  Effect.catchAll(
+    work,
+    (error): Effect.Effect<State.Update, E> =>
+      ErrorInfo.isControlFlow(error) ? Effect.fail(error) : Effect.succeed({ outcome: failed(node, error) })
   )
 
 const failed = (node: string, error: unknown): State.Outcome => {
@@ -180,17 +180,19 @@ const research = (
   return (state) => {
     const round = state.rounds + 1
     const work = swarm.run(prepared.selection).pipe(
-      Effect.map((result): State.Update => ({
-        rounds: round,
-        swarm: outcomeOf(result.findings, {
-          critical: false,
-          retryable: false,
-          message: null,
-          missing: result.failed.map(missing),
-          degradationLevel: result.degradationLevel,
-          successRate: result.successRate
+      Effect.map(
+        (result): State.Update => ({
+          rounds: round,
+          swarm: outcomeOf(result.findings, {
+            critical: false,
+            retryable: false,
+            message: null,
+            missing: result.failed.map(missing),
+            degradationLevel: result.degradationLevel,
+            successRate: result.successRate
+          })
         })
-      })),
+      ),
       Effect.catchTag("CriticalDegradationError", (error): Effect.Effect<State.Update> => {
         const total = Object.keys(error.findings).length + error.failed.length
         const successRate = Object.keys(error.findings).length / total
@@ -295,7 +297,10 @@ export const graph = (prepared: Prepared, checkpointer: BaseCheckpointSaver, opt
       .addNode("out_of_sample", yield* Graph.node("out_of_sample", report(prepared)))
       .addEdge(START, "research_swarm")
       .addConditionalEdges("research_swarm", afterSwarm, ["research_swarm", "strategy_dev", END])
-      .addConditionalEdges("strategy_dev", (state) => (state.outcome === null ? "quality_gate" : END), ["quality_gate", END])
+      .addConditionalEdges("strategy_dev", (state) => (state.outcome === null ? "quality_gate" : END), [
+        "quality_gate",
+        END
+      ])
       .addConditionalEdges("quality_gate", afterGate, ["strategy_dev", "out_of_sample", END])
       .addEdge("out_of_sample", END)
       .compile({ checkpointer, name: "research" })
@@ -337,7 +342,10 @@ export const run = (
       })
     }
     const compiled = yield* graph(prepared, options.checkpointer, options)
-    const state = yield* Graph.run(compiled, resumed === undefined ? { request } : null, { threadId })
+    const state = yield* Graph.run(compiled, resumed === undefined ? { request } : null, {
+      threadId,
+      metadata: { program: request.program, ticker: request.ticker }
+    })
     yield* Observation.annotate({
       output: state.outcome,
       ...(state.outcome?._tag === "Failed"

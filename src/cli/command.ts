@@ -1,0 +1,134 @@
+/**
+ * The command line: what can be asked, and of whom. What answers is loaded only when it is asked.
+ *
+ * @since 0.1.0
+ */
+import * as Args from "@effect/cli/Args"
+import * as Command from "@effect/cli/Command"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as Options from "@effect/cli/Options"
+import * as ValidationError from "@effect/cli/ValidationError"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+
+/** An option whose text must make sense; the error names it and says what it takes. */
+const parsed = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Options.Options<A> =>
+  Options.text(name).pipe(
+    Options.mapEffect((text) => {
+      const value = parse(text)
+      return value === undefined
+        ? Effect.fail(
+            ValidationError.invalidValue(HelpDoc.p(`--${name} takes ${expected}, not ${JSON.stringify(text)}`))
+          )
+        : Effect.succeed(value)
+    })
+  )
+
+const share = (text: string): number | undefined =>
+  /^(?:\d+\.?\d*|\.\d+)$/.test(text) && Number(text) <= 1 ? Number(text) : undefined
+
+const whole = (text: string): number | undefined => {
+  const value = Number(text)
+  return /^-?\d+$/.test(text) && Number.isSafeInteger(value) ? value : undefined
+}
+
+const count = (text: string): number | undefined => {
+  const value = whole(text)
+  return value !== undefined && value >= 1 ? value : undefined
+}
+
+/** The name of a thread, as it stands in the database and is typed at a prompt. */
+const threadName = (text: string): string | undefined => (/^[\w.:@-]{1,200}$/.test(text) ? text : undefined)
+
+const json = Options.boolean("json").pipe(Options.withDescription("print one JSON document instead of text"))
+
+const thread = Args.text({ name: "THREAD" }).pipe(Args.withDescription("the thread, as `holdfast threads` lists it"))
+
+const limit = parsed("limit", "a whole number from 1", count).pipe(
+  Options.withPseudoName("N"),
+  Options.withDefault(20),
+  Options.withDescription("how many to show, the newest first")
+)
+
+const research = Command.make(
+  "research",
+  {
+    ticker: Args.text({ name: "TICKER" }).pipe(
+      Args.withDefault("AAPL"),
+      Args.withDescription("the ticker to look into, a column of the prices")
+    ),
+    prices: Options.text("prices").pipe(
+      Options.withPseudoName("FILE"),
+      Options.optional,
+      Options.withDescription(
+        "a CSV file with a date column and one price column a ticker; by default the prices that ship"
+      )
+    ),
+    benchmark: Options.text("benchmark").pipe(
+      Options.withPseudoName("TICKER"),
+      Options.optional,
+      Options.withDescription("what to compare with; GSPC, the S&P 500, by default")
+    ),
+    chaos: parsed("chaos", "a number from 0 to 1", share).pipe(
+      Options.withPseudoName("RATE"),
+      Options.optional,
+      Options.withDescription("inject errors, hangs and rate limits into this share of the agents' calls, from 0 to 1")
+    ),
+    seed: parsed("seed", "a whole number", whole).pipe(
+      Options.withPseudoName("N"),
+      Options.withDefault(0),
+      Options.withDescription("the same seed injects the same faults")
+    ),
+    thread: parsed("thread", "a name of letters, digits and . : @ _ -", threadName).pipe(
+      Options.withPseudoName("ID"),
+      Options.optional,
+      Options.withDescription("the name to store the run under; by default a new one")
+    ),
+    json
+  },
+  (options) =>
+    Effect.flatMap(
+      Effect.promise(() => import("./commands/research.js")),
+      ({ research }) =>
+        research({
+          ticker: options.ticker,
+          prices: Option.getOrUndefined(options.prices),
+          benchmark: Option.getOrUndefined(options.benchmark),
+          chaos: Option.getOrUndefined(Option.map(options.chaos, (rate) => ({ rate, seed: options.seed }))),
+          thread: Option.getOrUndefined(options.thread),
+          json: options.json
+        })
+    )
+).pipe(Command.withDescription("Let a swarm of agents look into a stock, and find a strategy that stands the test"))
+
+const resume = Command.make("resume", { thread, json }, ({ json, thread }) =>
+  Effect.flatMap(
+    Effect.promise(() => import("./commands/research.js")),
+    ({ resume }) => resume({ thread, json })
+  )
+).pipe(Command.withDescription("Go on with a run that was stopped or killed, at its last checkpoint"))
+
+const threads = Command.make("threads", { limit, json }, ({ json, limit }) =>
+  Effect.flatMap(
+    Effect.promise(() => import("./commands/threads.js")),
+    ({ threads }) => threads({ json, limit })
+  )
+).pipe(Command.withDescription("List the stored runs"))
+
+const history = Command.make("history", { thread, limit, json }, ({ json, limit, thread }) =>
+  Effect.flatMap(
+    Effect.promise(() => import("./commands/threads.js")),
+    ({ history }) => history({ thread, json, limit })
+  )
+).pipe(Command.withDescription("List a run's checkpoints"))
+
+/**
+ * The whole command line.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const command = Command.make("holdfast").pipe(
+  Command.withDescription("Keeps AI agents standing when models, networks, databases and machines fail"),
+  Command.withSubcommands([research, resume, threads, history])
+)

@@ -1,0 +1,42 @@
+/** Finds what the command line library would take for an argument: an option that is none. */
+import * as CliConfig from "@effect/cli/CliConfig"
+import * as Command from "@effect/cli/Command"
+import * as CommandDescriptor from "@effect/cli/CommandDescriptor"
+import * as HelpDoc from "@effect/cli/HelpDoc"
+import * as HashMap from "effect/HashMap"
+import { UsageError } from "../UsageError.js"
+
+const builtIn = ["--help", "-h", "--version", "--wizard", "--completions", "--log-level"]
+
+const optionsOf = (help: HelpDoc.HelpDoc): ReadonlyArray<string> =>
+  HelpDoc.toAnsiText(help).match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? []
+
+/** The number of edits between two words (Levenshtein), to guess what was meant. */
+const distance = (a: string, b: string): number => {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      const swap = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1)
+      next.push(Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, swap))
+    }
+    row = next
+  }
+  return row[b.length] ?? 0
+}
+
+/** The mistake in these arguments, if one of them is an option that the command does not have. */
+export const unknownOption = <Name extends string, R, E, A>(
+  args: ReadonlyArray<string>,
+  root: Command.Command<Name, R, E, A>
+): UsageError | undefined => {
+  const name = args.find((arg) => !arg.startsWith("-"))
+  const help = name === undefined ? undefined : HashMap.get(Command.getSubcommands(root), name)
+  if (name === undefined || help === undefined || help._tag === "None") return undefined
+  const known = [...builtIn, ...optionsOf(CommandDescriptor.getHelp(help.value, CliConfig.defaultConfig))]
+  const unknown = args.find((arg) => /^--?[a-z]/i.test(arg) && !known.includes(arg.split("=")[0] ?? arg))
+  if (unknown === undefined) return undefined
+  const near = known.filter((each) => distance(each, unknown) <= 2)
+  const hint = near.length > 0 ? `did you mean ${near[0]}?` : `see \`holdfast ${name} --help\`.`
+  return new UsageError({ message: `unknown option ${unknown} of \`holdfast ${name}\`; ${hint}` })
+}
