@@ -7,7 +7,6 @@ import { fileURLToPath, pathToFileURL } from "node:url"
 import { stripVTControlCharacters } from "node:util"
 import * as Command from "@effect/cli/Command"
 import * as NodeContext from "@effect/platform-node/NodeContext"
-import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as HashMap from "effect/HashMap"
 
@@ -21,10 +20,10 @@ const run = Command.run(command, { name: "holdfast", version })
 const printed = async (...args) => {
   const lines = []
   const record = (...values) => Effect.sync(() => void lines.push(values.join(" ")))
-  const recorder = { ...Console.defaultConsole, log: record, error: record }
-  await Effect.runPromise(
-    run(["node", "holdfast", ...args]).pipe(Effect.provide(NodeContext.layer), Effect.withConsole(recorder))
+  const program = Effect.flatMap(Effect.console, (console) =>
+    run(["node", "holdfast", ...args]).pipe(Effect.withConsole({ ...console, log: record, error: record }))
   )
+  await Effect.runPromise(Effect.provide(program, NodeContext.layer))
   const color = lines.map((line) => `${line}\n`).join("")
   return { color, plain: stripVTControlCharacters(color) }
 }

@@ -66,11 +66,15 @@ describe("dependencies", () => {
     )
   })
 
+  interface Locked {
+    readonly resolved?: string
+    readonly integrity?: string
+    readonly optionalDependencies?: Readonly<Record<string, string>>
+  }
+  const { packages }: { readonly packages: Readonly<Record<string, Locked>> } = JSON.parse(read("package-lock.json"))
+
   it("are locked with hashes and without addresses", () => {
-    const lock: {
-      readonly packages: Readonly<Record<string, { readonly resolved?: string; readonly integrity?: string }>>
-    } = JSON.parse(read("package-lock.json"))
-    const installed = Object.entries(lock.packages).filter(([path]) => path !== "")
+    const installed = Object.entries(packages).filter(([path]) => path !== "")
     assert.isAbove(installed.length, 50)
     assert.deepStrictEqual(
       installed
@@ -78,6 +82,16 @@ describe("dependencies", () => {
         .map(([path]) => path),
       []
     )
+  })
+
+  it("are locked for every platform, without which `npm ci` refuses the lock", () => {
+    const missing = Object.entries(packages).flatMap(([path, entry]) =>
+      Object.keys(entry.optionalDependencies ?? {}).filter(
+        (name) =>
+          packages[`node_modules/${name}`] === undefined && packages[`${path}/node_modules/${name}`] === undefined
+      )
+    )
+    assert.deepStrictEqual(missing, [])
   })
 })
 
