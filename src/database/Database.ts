@@ -100,11 +100,13 @@ const optional = <A>(
   description: string,
   parse: (text: string) => Either.Either<A, string>
 ): Config.Config<A | undefined> =>
-  Config.string(name).pipe(
-    Config.withDefault(""),
+  Config.string().pipe(
     Config.mapOrFail((text) =>
       text.trim() === "" ? Either.right(undefined) : Either.mapLeft(parse(text.trim()), invalid)
     ),
+    // inside, so that a failure knows the name
+    Config.nested(name),
+    Config.withDefault(undefined),
     Config.withDescription(`${description}: ${expected[name]}`)
   )
 

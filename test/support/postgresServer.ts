@@ -14,6 +14,8 @@ const run = promisify(execFile)
 export interface PostgresServer {
   /** Of the database `postgres`, as a superuser. */
   readonly url: string
+  /** Holds all there is of it. */
+  readonly folder: string
   readonly stop: () => Promise<void>
 }
 
@@ -177,6 +179,7 @@ export const start = async (options: { readonly copy?: boolean } = {}): Promise<
     await ready(data, () => (server.exitCode === null ? undefined : log))
     return {
       url: `postgres://postgres@127.0.0.1:${port}/postgres`,
+      folder,
       stop: async () => {
         server.stdin.end()
         await exited
