@@ -57,7 +57,7 @@ export interface PostgresOptions {
   readonly connectTimeout?: Duration.DurationInput | undefined
   /** How often to try at the start, 250 ms, 500 ms, 1 s, ... apart. Default: 5. */
   readonly connectAttempts?: number | undefined
-  /** After which the server cancels a statement; 0 for never. Default: 60 seconds. */
+  /** After which the server cancels a statement; 0 for never. Default: 60 seconds. A pooler that does not pass it on goes without. */
   readonly statementTimeout?: Duration.DurationInput | undefined
   /** What the server lists the connections under. Default: `holdfast`. */
   readonly applicationName?: string | undefined

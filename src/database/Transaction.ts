@@ -13,8 +13,8 @@ import { dual } from "effect/Function"
 import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 
-/** SQLSTATEs, and classes of them, after which the same statements may well succeed. */
-const transientState = /^(?:08\w{3}|40001|40P01|53300|55P03|57P0[123])$/
+/** SQLSTATEs, and classes of them, after which the same statements may well succeed; 08P01 is a misunderstanding, which stays one. */
+const transientState = /^(?:08(?!P01)\w{3}|40001|40P01|53300|55P03|57P0[123])$/
 
 /** What Node and `pg` say of a connection that could not be made or was lost. */
 const transientCode = new Set([

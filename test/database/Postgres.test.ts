@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs"
-import { createServer } from "node:net"
+import { connect, createServer } from "node:net"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import { assert, describe, it } from "@effect/vitest"
@@ -119,6 +119,36 @@ describe("limits", () => {
       assert.deepStrictEqual(yield* Effect.provide(shown, layer(url, { statementTimeout: 0 })), [["0"]])
       const own = `${url}?statement_timeout=2000`
       assert.deepStrictEqual(yield* Effect.provide(shown, layer(own)), [["2s"]])
+    })
+  )
+
+  it.scopedLive("a pooler that takes no statement timeout is used without", () =>
+    Effect.gen(function* () {
+      const { url } = yield* server
+      const address = new URL(url)
+      const target = Number(address.port)
+      // what PgBouncer does: it refuses the parameter, and passes all else through
+      const pooler = createServer((client) => {
+        client.on("error", () => {})
+        client.once("data", (startup) => {
+          if (startup.includes("statement_timeout")) {
+            const fields = "SFATAL\0C08P01\0Munsupported startup parameter: statement_timeout\0\0"
+            const head = Buffer.from([0x45, 0, 0, 0, fields.length + 4])
+            client.end(Buffer.concat([head, Buffer.from(fields)]))
+            return
+          }
+          const upstream = connect(target, "127.0.0.1")
+          upstream.on("error", () => client.destroy())
+          upstream.write(startup)
+          client.pipe(upstream)
+          upstream.pipe(client)
+        })
+      })
+      yield* Effect.promise(() => new Promise<void>((resolve) => pooler.listen(0, "127.0.0.1", resolve)))
+      const own = pooler.address()
+      address.port = String(typeof own === "object" ? own?.port : "")
+      assert.isAbove(yield* Effect.provide(backendPid, layer(address.toString())), 0)
+      pooler.close()
     })
   )
 

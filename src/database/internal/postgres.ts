@@ -102,21 +102,27 @@ export const connect = (
           cause
         })
     })
-    const client = yield* driver
-      .make({
-        url: Redacted.make(withTimeout(Redacted.value(settings.url).trim(), settings.statementTimeout)),
+    const url = Redacted.value(settings.url).trim()
+    const attempt = (url: string) =>
+      driver.make({
+        url: Redacted.make(url),
         maxConnections: settings.maxConnections,
         connectTimeout: settings.connectTimeout,
         applicationName: settings.applicationName
       })
-      .pipe(
-        Effect.retry({
-          times: settings.connectAttempts - 1,
-          schedule: Schedule.exponential(Duration.millis(250)),
-          while: Transaction.isTransient
-        }),
-        Effect.mapError(unusable(where, settings.connectAttempts)),
-        Effect.provide(Reactivity.layer)
-      )
+    const client = yield* attempt(withTimeout(url, settings.statementTimeout)).pipe(
+      // a pooler such as PgBouncer takes no statement timeout when a connection is made: there the server's own holds
+      Effect.catchIf(
+        (error) => /unsupported startup parameter/i.test(said(error)),
+        () => attempt(url)
+      ),
+      Effect.retry({
+        times: settings.connectAttempts - 1,
+        schedule: Schedule.exponential(Duration.millis(250)),
+        while: Transaction.isTransient
+      }),
+      Effect.mapError(unusable(where, settings.connectAttempts)),
+      Effect.provide(Reactivity.layer)
+    )
     return Object.assign(client, { withTransaction: Transaction.runWith(client) })
   })
