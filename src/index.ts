@@ -23,6 +23,13 @@ export * as Swarm from "./agent/Swarm.js"
 export { CriticalDegradationError } from "./agent/Swarm.js"
 export { CheckpointError, CheckpointNotFoundError } from "./checkpoint/CheckpointError.js"
 /**
+ * The state of a workflow that is no graph, saved phase by phase.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as CheckpointManager from "./checkpoint/CheckpointManager.js"
+/**
  * A `SqlClient`: Postgres, or the embedded one.
  *
  * @since 0.1.0

@@ -36,7 +36,7 @@ const knownTo: ReadonlyArray<readonly [pattern: RegExp, folders: ReadonlyArray<s
   [/^@opentelemetry\//, ["langfuse"]],
   [/^@effect\/opentelemetry(\/|$)/, ["langfuse"]],
   [/^(pg|@effect\/sql-pg|@electric-sql\/pglite)(\/|$)/, ["database"]],
-  [/^@effect\/sql(\/|$)/, ["database", "checkpoint", "langfuse"]],
+  [/^@effect\/sql(\/|$)/, ["database", "checkpoint", "langfuse", "graph", "programs", "cli"]],
   [/^@effect\/cli(\/|$)/, ["cli"]],
   [/^langfuse$/, []],
   [/^@effect\/schema(\/|$)/, []]
