@@ -135,7 +135,6 @@ const invalid = (setting: string, expected: string, value: string): Configuratio
 
 const count = (items: number, word: string): string => `${items} ${word}${items === 1 ? "" : "s"}`
 
-/** @since 0.1.0 */
 interface Started {
   readonly service: Service
   readonly bridge: Bridge.Bridge

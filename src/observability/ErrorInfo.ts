@@ -6,6 +6,7 @@
 import * as Cause from "effect/Cause"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
+import * as Runtime from "effect/Runtime"
 import * as Redaction from "./Redaction.js"
 
 /**
@@ -32,18 +33,30 @@ const controlFlowNames: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Whether a value is one of LangGraph's control-flow signals (`interrupt()`, `Command.PARENT` and their kin).
+ * What Effect has put around a failure that says nothing itself: the `UnknownException` of `Effect.tryPromise`, the `FiberFailure` with which
+ * `Effect.runPromise` rejects.
+ */
+const unwrap = (error: unknown, depth = 0): unknown => {
+  if (depth === 8) return error
+  if (Runtime.isFiberFailure(error)) return unwrap(Cause.squash(error[Runtime.FiberFailureCauseId]), depth + 1)
+  return Cause.isUnknownException(error) && error.error !== undefined ? unwrap(error.error, depth + 1) : error
+}
+
+/**
+ * Whether a value is one of LangGraph's control-flow signals (`interrupt()`, `Command.PARENT` and their kin), or one that Effect has wrapped.
  * Recognised by shape, so that no LangGraph is loaded for it.
  *
  * @since 0.1.0
  * @category guards
  */
-export const isControlFlow = (error: unknown): boolean =>
-  error instanceof Cause.UnknownException
-    ? isControlFlow(error.error)
-    : Predicate.isObject(error) &&
-      (("is_bubble_up" in error && error.is_bubble_up === true) ||
-        ("name" in error && typeof error.name === "string" && controlFlowNames.has(error.name)))
+export const isControlFlow = (error: unknown): boolean => {
+  const signal = unwrap(error)
+  return (
+    Predicate.isObject(signal) &&
+    (("is_bubble_up" in signal && signal.is_bubble_up === true) ||
+      ("name" in signal && typeof signal.name === "string" && controlFlowNames.has(signal.name)))
+  )
+}
 
 /**
  * The class name of a failure.
@@ -80,12 +93,15 @@ export const message = (error: unknown): string => {
 }
 
 /**
- * Names one failure.
+ * Names one failure; what Effect has only wrapped (an `UnknownException`, a `FiberFailure`) by what is inside.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (error: unknown): ErrorInfo => ({ tag: tag(error), message: message(error) })
+export const make = (error: unknown): ErrorInfo => {
+  const inner = unwrap(error)
+  return { tag: tag(inner), message: message(inner) }
+}
 
 /**
  * Names a cause by its first failure, else its first defect; an interruption is named `Interrupted`.

@@ -64,6 +64,19 @@ describe("Trace.layerRecorder", () => {
     }).pipe(Effect.provide(Trace.layerRecorder()))
   )
 
+  it.effect("outlives a failure that cannot be read", () =>
+    Effect.gen(function* () {
+      const hostile = {
+        get message(): string {
+          throw new Error("not for you")
+        }
+      }
+      const exit = yield* Effect.exit(Effect.withSpan(Effect.fail(hostile), "hostile"))
+      assert.isTrue(Exit.isFailure(exit))
+      assert.strictEqual(only(yield* spans).statusMessage, "a failure that cannot be read")
+    }).pipe(Effect.provide(Trace.layerRecorder()))
+  )
+
   it.effect("leaves a level that was said, and adds the message", () =>
     Effect.gen(function* () {
       yield* Effect.exit(

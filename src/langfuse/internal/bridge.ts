@@ -7,6 +7,7 @@ import * as OtelApi from "@opentelemetry/api"
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks"
 import { ExportResultCode } from "@opentelemetry/core"
 import { resourceFromAttributes } from "@opentelemetry/resources"
+import { AlwaysOnSampler } from "@opentelemetry/sdk-trace-base"
 import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -146,6 +147,8 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
     })
     const provider = new NodeTracerProvider({
       resource: resourceFromAttributes({ "service.name": "holdfast" }),
+      // not what OTEL_TRACES_SAMPLER or an application's unsampled span says: a failure that is not seen is a bug
+      sampler: new AlwaysOnSampler(),
       spanLimits: { attributeCountLimit: 512 },
       // in this order: what a span has from its parent stands over what Langfuse's processor gives to all
       spanProcessors: [processor, inheritance]

@@ -1,3 +1,4 @@
+import type * as Exit from "effect/Exit"
 import type * as Tracer from "effect/Tracer"
 import * as Observation from "../Observation.js"
 
@@ -10,6 +11,15 @@ export interface Watch {
   readonly started: (span: Tracer.Span, options: Tracer.SpanOptions | undefined) => void
   readonly annotated: (span: Tracer.Span, key: string, value: unknown) => void
   readonly ended: (span: Tracer.Span) => void
+}
+
+/** A failure whose message throws when it is read must not take the program down with it. */
+const saidOf = (exit: Exit.Exit<unknown, unknown>): Record<string, unknown> => {
+  try {
+    return Observation.attributes(Observation.outcome(exit))
+  } catch {
+    return Observation.attributes({ level: "ERROR", statusMessage: "a failure that cannot be read" })
+  }
 }
 
 /**
@@ -34,7 +44,7 @@ export const withOutcome = (inner: Tracer.Tracer, watch?: Watch): Tracer.Tracer 
     }
     span.end = (endTime, exit) => {
       if (exit._tag === "Failure") {
-        const said = Observation.attributes(Observation.outcome(exit))
+        const said = saidOf(exit)
         for (const key in said) if (!span.attributes.has(key)) span.attribute(key, said[key])
       }
       end(endTime, exit)
