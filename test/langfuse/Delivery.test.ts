@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
 import * as ConfigProvider from "effect/ConfigProvider"
@@ -5,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
+import { sdkVersion } from "../../src/langfuse/internal/http.js"
 import * as Langfuse from "../../src/langfuse/Langfuse.js"
 import * as Observation from "../../src/observability/Observation.js"
 import { runFile } from "../support/child.js"
@@ -43,6 +45,11 @@ const closedPort = Effect.async<number>((resume) => {
 })
 
 describe("Langfuse: delivery", () => {
+  it("says the version of the SDK that is installed", () => {
+    const manifest = new URL("../../node_modules/@langfuse/otel/package.json", import.meta.url)
+    assert.strictEqual(JSON.parse(readFileSync(manifest, "utf8")).version, sdkVersion)
+  })
+
   it.scopedLive("ends soon and warns once when nobody listens", () =>
     Effect.gen(function* () {
       const url = `http://127.0.0.1:${yield* closedPort}`
