@@ -136,7 +136,8 @@ const strategyLines = (state: State.State, paint: terminal.Paint, width: number)
       ...performanceRows([
         [id, performance],
         ["buy and hold", buyAndHold]
-      ]).map((row) => `    ${row}`)
+      ]).map((row) => `    ${row}`),
+      ...terminal.wrap(outcome.report.summary, width - 4).map((part) => `    ${part}`)
     )
   } else {
     const reason =

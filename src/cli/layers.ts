@@ -7,6 +7,7 @@ import { existsSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as SqlError from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
+import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as Checkpointer from "../checkpoint/Checkpointer.js"
 import * as Database from "../database/Database.js"
@@ -31,13 +32,16 @@ export const logging = Logging.layerCaptureConsole.pipe(Layer.provideMerge(Loggi
  */
 export const tracing = Trace.layerRecorder().pipe(Layer.provideMerge(Langfuse.layer))
 
+/** Opening a database belongs to no run: its spans would be traces of their own. */
+const untraced = Layer.locally(FiberRef.currentTracerEnabled, false)
+
 /**
  * Where checkpoints are kept; made if need be.
  *
  * @since 0.1.0
  * @category layers
  */
-export const storage = Checkpointer.layer().pipe(Layer.provideMerge(Database.layer))
+export const storage = Checkpointer.layer().pipe(Layer.provideMerge(Database.layer), untraced)
 
 const hasTables: Effect.Effect<boolean, SqlError.SqlError, SqlClient.SqlClient> = Effect.flatMap(
   SqlClient.SqlClient,
@@ -59,8 +63,8 @@ export const ifStored = <A, E, R, A2, E2>(ask: Effect.Effect<A, E, R>, nothing: 
     const { dataDir, url } = yield* Effect.mapError(Database.config, (error) => fromConfigError(error))
     if (url === undefined && dataDir !== undefined && !existsSync(dataDir)) return yield* nothing
     const stored = Effect.if(hasTables, {
-      onTrue: () => Effect.provide(ask, Checkpointer.layer()),
+      onTrue: () => Effect.provide(ask, untraced(Checkpointer.layer())),
       onFalse: () => nothing
     })
-    return yield* Effect.provide(stored, Database.layer)
+    return yield* Effect.provide(stored, untraced(Database.layer))
   })

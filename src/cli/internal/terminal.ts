@@ -31,11 +31,11 @@ export const painter =
   (style, text) =>
     color && text !== "" ? `\u001b[${codes[style]}m${text}\u001b[0m` : text
 
-/** Breaks text into lines at spaces. A word longer than a line stands alone. */
+/** Breaks text into lines at spaces, but not before a percent sign. A word longer than a line stands alone. */
 export const wrap = (text: string, width: number): ReadonlyArray<string> => {
   const lines: Array<string> = []
   let line = ""
-  for (const word of text.split(/\s+/).filter((each) => each !== "")) {
+  for (const word of text.split(/\s+(?!%)/).filter((each) => each !== "")) {
     if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line)
       line = word

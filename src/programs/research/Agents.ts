@@ -82,7 +82,9 @@ export const swarm = ({ callbacks, model }: Options) => {
   const narrative = Agent.make(
     "narrative",
     (upstream: Swarm.Upstream<Prices.Selection, Findings>) =>
-      Effect.flatMap(callbacks, (handlers) => NarrativeModel.write(noteOf(upstream), model, handlers)),
+      Effect.flatMap(Option.isSome(model.apiKey) ? callbacks : Effect.succeed([]), (handlers) =>
+        NarrativeModel.write(noteOf(upstream), model, handlers)
+      ),
     Option.isSome(model.apiKey) ? modelPolicy : policy
   ).pipe(Agent.orElse(template))
 
