@@ -389,7 +389,9 @@ const findingsOf = (settled: ReadonlyArray<Settled>): Record<string, unknown> =>
 
 const failedOf = (settled: ReadonlyArray<Settled>): ReadonlyArray<FailedAgent> =>
   settled.flatMap(({ exit, member }) =>
-    exit._tag === "Failure" ? [{ agent: member.name, required: member.required, error: Cause.squash(exit.cause) }] : []
+    exit._tag === "Failure"
+      ? [{ agent: member.name, required: member.required, error: Cause.originalError(Cause.squash(exit.cause)) }]
+      : []
   )
 
 const criticalLoss = (

@@ -89,13 +89,13 @@ export const classify: Classifier = (error, now = Date.now): Failure => {
   let outermost: unknown = error
   let aborted: Failure | undefined
   for (let depth = 0; depth < 8 && Predicate.isObject(current); depth++) {
-    if (ErrorInfo.isControlFlow(current)) return { kind: "control-flow", reason: ErrorInfo.tag(current) }
     if (Cause.isUnknownException(current)) {
       // a wrapper: it has nothing of its own to say
       if (outermost === current) outermost = current.error
       current = current.error
       continue
     }
+    if (ErrorInfo.isControlFlow(current)) return { kind: "control-flow", reason: ErrorInfo.tag(current) }
     if (Runtime.isFiberFailure(current)) return fromCause(current[Runtime.FiberFailureCauseId], classify, now)
     const declared = recogniser.field(current, "failure")
     const failure = isFailure(declared) ? declared : recogniser.recognise(current, now)
@@ -143,7 +143,7 @@ export const fromCause = (
   const errors = Chunk.toReadonlyArray(Cause.failures(cause))
   const defects = Chunk.toReadonlyArray(Cause.defects(cause))
   const signal = [...errors, ...defects].find(ErrorInfo.isControlFlow)
-  if (signal !== undefined) return { kind: "control-flow", reason: ErrorInfo.tag(signal) }
+  if (signal !== undefined) return classify(signal)
   if (defects.length > 0) return { kind: "permanent", reason: "defect" }
   const [first, ...others] = errors.map((error) => classifier(error, now))
   return first === undefined ? { kind: "cancelled", reason: "interrupted" } : others.reduce(both, first)

@@ -95,7 +95,8 @@ export const chain = <A, E, R>(
         // a signal to LangGraph or an interruption: not ours to type, it passes through as it is
         return Effect.failCause(cause as Cause.Cause<never>)
       }
-      const all = [...failed, { agent: way.name, error: Cause.squash(cause) }]
+      // the error itself, without the span that Effect ties to what fails inside one
+      const all = [...failed, { agent: way.name, error: Cause.originalError(Cause.squash(cause)) }]
       return Effect.zipRight(onFailed(all), from(index + 1, all))
     })
   }
