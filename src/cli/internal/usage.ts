@@ -1,4 +1,5 @@
 /** Finds what the command line library would take for an argument: an option that is none. */
+import { stripVTControlCharacters } from "node:util"
 import * as CliConfig from "@effect/cli/CliConfig"
 import * as Command from "@effect/cli/Command"
 import * as CommandDescriptor from "@effect/cli/CommandDescriptor"
@@ -9,7 +10,7 @@ import { UsageError } from "../UsageError.js"
 const builtIn = ["--help", "-h", "--version", "--wizard", "--completions", "--log-level"]
 
 const optionsOf = (help: HelpDoc.HelpDoc): ReadonlyArray<string> =>
-  HelpDoc.toAnsiText(help).match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? []
+  stripVTControlCharacters(HelpDoc.toAnsiText(help)).match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? []
 
 /** The number of edits between two words (Levenshtein), to guess what was meant. */
 const distance = (a: string, b: string): number => {
