@@ -117,10 +117,12 @@ const isSerializable = (value: object): value is SerializableLike =>
 const hasSecrets = (value: object): boolean =>
   "lc_secrets" in value && typeof value.lc_secrets === "object" && Object.keys(value.lc_secrets ?? {}).length > 0
 
+const isDocument = (value: object): value is Document => value.constructor === Document
+
 const revivable = (classes: ReadonlyMap<string, SerializableClass>): Codec.Revivable => ({
   // not by its toJSON, which turns a Map, a Date or bytes in the arguments into an empty object
   describe: (value) => {
-    if (value.constructor === Document && value instanceof Document) {
+    if (isDocument(value)) {
       const { pageContent, metadata, id } = value
       const kwargs = { page_content: pageContent, metadata, ...(id === undefined ? {} : { id }) }
       return { id: ["langchain_core", "documents", "Document"], kwargs }

@@ -28,7 +28,7 @@ const values: Record<string, unknown> = {
     [{ a: 1 }, new Set([1n, undefined])],
     ["x", new Map([[Number.NaN, -0]])]
   ]),
-  "a regular expression": /a\/b[\u0000]\n/giu,
+  "a regular expression": /a\/b[^x]\n/giu,
   "nested bytes": { raw: new Uint8Array([0, 255, 128]), empty: new Uint8Array() },
   "typed arrays": [new Float32Array([1.5, Number.NaN]), new Int16Array([-1]), new BigInt64Array([-5n])],
   "text that Postgres would refuse": ["a\u0000b", "\ud800", "\udc00x", "👍", { "k\u0000": "\ud83d" }],

@@ -30,7 +30,7 @@ const sentTo = (value: unknown): ReadonlyArray<string> =>
     : []
 
 /**
- * The nodes that run next. `checkpoint` has `channel_versions` and `versions_seen`. For a graph of LangGraph's `StateGraph` it is exact;
+ * The nodes that run next, by name. `checkpoint` has `channel_versions` and `versions_seen`. For a graph of LangGraph's `StateGraph` it is exact;
  * of one made by hand out of channels it knows the nodes that have run before.
  */
 export const next = (checkpoint: unknown, channels: Iterable<Channel>): ReadonlyArray<string> => {
@@ -58,7 +58,7 @@ export const next = (checkpoint: unknown, channels: Iterable<Channel>): Readonly
       }
     }
   }
-  return [...out]
+  return [...out].sort()
 }
 
 /** How a thread stands, as its newest checkpoint says. */

@@ -27,6 +27,9 @@ const rows = (text: string | null): ReadonlyArray<Readonly<Record<string, unknow
   return Array.isArray(list) ? list.filter(Predicate.isRecord) : []
 }
 
+/** A node that was stopped, because another failed or the run was, has not failed itself. */
+const isAbort = (value: unknown): boolean => Predicate.hasProperty(value, "name") && value.name === "AbortError"
+
 const describe = (json: Serializer, row: OverviewRow) => {
   const checkpoint = json.fromJsonb(row.checkpoint)
   const decoded = json.fromJsonb(row.metadata)
@@ -40,8 +43,10 @@ const describe = (json: Serializer, row: OverviewRow) => {
     }))
   )
   const signals = rows(row.signals)
+    .map((signal) => ({ channel: String(signal["channel"]), value: read(json, signal["value"]) }))
+    .filter((signal) => !isAbort(signal.value))
   const values = (channel: string) =>
-    signals.filter((signal) => signal["channel"] === channel).map((signal) => read(json, signal["value"]))
+    signals.filter((signal) => signal.channel === channel).map((signal) => signal.value)
   return {
     checkpointId: row.checkpoint_id,
     time: new Date(Predicate.hasProperty(checkpoint, "ts") ? String(checkpoint.ts) : Number.NaN),
@@ -51,7 +56,7 @@ const describe = (json: Serializer, row: OverviewRow) => {
     next,
     status: graph.status(
       next,
-      signals.map((signal) => String(signal["channel"]))
+      signals.map((signal) => signal.channel)
     ),
     phase: typeof metadata["phase"] === "string" ? metadata["phase"] : undefined,
     interrupts: values("__interrupt__").map((value) => (Predicate.hasProperty(value, "value") ? value.value : value)),

@@ -1,0 +1,205 @@
+import { deepStrictEqual } from "node:assert"
+import * as SqlClient from "@effect/sql/SqlClient"
+import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
+import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
+import * as CheckpointManager from "../../src/checkpoint/CheckpointManager.js"
+import * as Trace from "../../src/observability/Trace.js"
+import * as TestDatabases from "../support/databases.js"
+
+const State = Schema.Struct({ rows: Schema.Number, until: Schema.Date, note: Schema.optional(Schema.String) })
+
+const state = { rows: 3, until: new Date("2024-01-02T03:04:05.678Z"), note: "a\u0000b\ud800" }
+
+const both = (database: TestDatabases.TestDatabaseService) =>
+  Layer.merge(CheckpointManager.layer(), Checkpointer.layer()).pipe(Layer.provide(Layer.fresh(database.layer)))
+
+for (const backend of TestDatabases.backends) {
+  describe(`CheckpointManager on ${backend.name}`, () => {
+    it.scoped("saves in one process's layer and goes on in another's", () =>
+      Effect.gen(function* () {
+        const database = yield* backend.create
+        const saved = yield* Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          yield* checkpoints.save({ workflowId: "w", phase: "collect", state: { ...state, rows: 1 }, schema: State })
+          const entry = yield* checkpoints.save({ workflowId: "w", phase: "clean", state, schema: State, version: "2" })
+          assert.deepInclude(entry, { workflowId: "w", phase: "clean", version: "2", step: 1 })
+          return entry
+        }).pipe(Effect.provide(both(database)))
+        yield* TestClock.adjust("90 seconds")
+        yield* Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const resumed = yield* checkpoints.resume("w", State)
+          deepStrictEqual(resumed.state, state)
+          assert.deepInclude(resumed, { phase: "clean", version: "2", step: 1, ageSeconds: 90 })
+          deepStrictEqual(resumed.time, saved.time)
+          const collected = yield* checkpoints.load({ workflowId: "w", phase: "collect", schema: State })
+          assert.strictEqual(collected.state.rows, 1)
+          deepStrictEqual(
+            (yield* checkpoints.history("w")).map(({ phase, step, version }) => [phase, step, version]),
+            [
+              ["clean", 1, "2"],
+              ["collect", 0, undefined]
+            ]
+          )
+          const [thread] = yield* Checkpointer.threads()
+          assert.deepInclude(thread, { id: "w", kind: "workflow", phase: "clean", status: "finished", checkpoints: 2 })
+          deepStrictEqual(
+            (yield* Checkpointer.history("w")).map((entry) => entry.phase),
+            ["clean", "collect"]
+          )
+        }).pipe(Effect.provide(both(database)))
+      })
+    )
+
+    it.layer(Layer.provideMerge(Layer.merge(CheckpointManager.layer(), Checkpointer.layer()), backend.layer))((it) => {
+      it.effect("the state saved last counts, also when the clock went back", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const save = (rows: number) =>
+            checkpoints.save({ workflowId: "back", phase: "p", state: rows, schema: Schema.Number })
+          yield* TestClock.setTime(5_000)
+          yield* save(1)
+          yield* TestClock.setTime(1_000)
+          yield* save(2)
+          yield* save(3)
+          assert.strictEqual((yield* checkpoints.resume("back", Schema.Number)).state, 3)
+          deepStrictEqual(
+            (yield* checkpoints.history("back")).map((entry) => entry.step),
+            [2, 1, 0]
+          )
+          deepStrictEqual(
+            (yield* checkpoints.history("back", { limit: 1 })).map((entry) => entry.step),
+            [2]
+          )
+        })
+      )
+
+      it.effect("an unknown workflow or phase is named", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          yield* checkpoints.save({ workflowId: "known", phase: "a", state: 1, schema: Schema.Number })
+          const phase = yield* Effect.flip(checkpoints.load({ workflowId: "known", phase: "b", schema: Schema.Number }))
+          assert.instanceOf(phase, CheckpointManager.CheckpointNotFoundError)
+          assert.deepInclude(phase, { workflowId: "known", phase: "b" })
+          assert.match(phase.message, /"known".*"b"/)
+          const workflow = yield* Effect.flip(checkpoints.resume("unknown", Schema.Number))
+          assert.instanceOf(workflow, CheckpointManager.CheckpointNotFoundError)
+          assert.isUndefined(workflow.phase)
+          assert.strictEqual((yield* Effect.flip(checkpoints.history("unknown")))._tag, "CheckpointNotFoundError")
+          assert.isTrue(Option.isNone(yield* checkpoints.find({ workflowId: "unknown", schema: Schema.Number })))
+        })
+      )
+
+      it.effect("what does not fit the schema is a typed failure, on both ways", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const refused = yield* Effect.flip(
+            checkpoints.save({ workflowId: "typed", phase: "p", state: 0.5, schema: Schema.Int })
+          )
+          assert.deepInclude(refused, { _tag: "CheckpointError", reason: "Unserializable", threadId: "typed" })
+          const callable = yield* Effect.flip(
+            checkpoints.save({ workflowId: "typed", phase: "p", state: { call: () => 1 }, schema: Schema.Unknown })
+          )
+          assert.strictEqual(callable.reason, "Unserializable")
+          assert.match(callable.message, /\.call is a function/)
+          const empty = yield* Effect.flip(
+            checkpoints.save({ workflowId: "", phase: "p", state: 1, schema: Schema.Number })
+          )
+          assert.strictEqual(empty.reason, "Invalid")
+          assert.strictEqual((yield* Effect.flip(checkpoints.history("typed")))._tag, "CheckpointNotFoundError")
+          yield* checkpoints.save({ workflowId: "typed", phase: "p", state: "text", schema: Schema.String })
+          const failure = yield* Effect.flip(checkpoints.resume("typed", Schema.Number))
+          assert.deepInclude(failure, { _tag: "CheckpointError", reason: "Undecodable", threadId: "typed" })
+          assert.match(failure.message, /"typed".*"p".*schema/)
+        })
+      )
+
+      it.effect("stands beside a graph's thread of the same id, as a checkpoint that any saver can read", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const saver = yield* Checkpointer.Checkpointer
+          yield* checkpoints.save({ workflowId: "shared", phase: "p", state: { a: 1n }, schema: Schema.Unknown })
+          const config = { configurable: { thread_id: "shared" } }
+          assert.isUndefined(yield* Effect.promise(() => saver.getTuple(config)))
+          const tuple = yield* Effect.promise(() =>
+            saver.getTuple({ configurable: { ...config.configurable, checkpoint_ns: "holdfast:workflow" } })
+          )
+          deepStrictEqual(tuple?.checkpoint.channel_values, { state: { a: 1n } })
+          deepStrictEqual(tuple?.metadata, { source: "update", step: 0, parents: {}, phase: "p" })
+          yield* Effect.promise(() => saver.deleteThread("shared"))
+          assert.strictEqual((yield* Effect.flip(checkpoints.history("shared")))._tag, "CheckpointNotFoundError")
+        })
+      )
+
+      it.effect("a phase runs once; one that fails or is interrupted runs again", () =>
+        Effect.gen(function* () {
+          let runs = 0
+          const phase = <E>(name: string, self: Effect.Effect<number, E>) =>
+            CheckpointManager.phase(
+              Effect.zipRight(
+                Effect.sync(() => runs++),
+                self
+              ),
+              { workflowId: "phases", phase: name, schema: Schema.Number }
+            )
+          assert.strictEqual(yield* phase("a", Effect.succeed(1)), 1)
+          assert.strictEqual(yield* phase("a", Effect.succeed(2)), 1)
+          assert.strictEqual(runs, 1)
+          assert.strictEqual(yield* Effect.flip(phase("b", Effect.fail("no" as const))), "no")
+          const begun = yield* Deferred.make<void>()
+          const fiber = yield* Effect.fork(
+            phase("b", Effect.zipRight(Deferred.succeed(begun, undefined), Effect.never))
+          )
+          yield* Deferred.await(begun)
+          yield* Fiber.interrupt(fiber)
+          assert.strictEqual(yield* phase("b", Effect.succeed(3)), 3)
+          assert.strictEqual(runs, 4)
+        })
+      )
+
+      it.effect("each operation is an observation that says workflow, phase and age", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const recorder = yield* Trace.Recorder
+          yield* TestClock.setTime(100_000)
+          yield* checkpoints.save({ workflowId: "seen", phase: "p", state: 1, schema: Schema.Number })
+          yield* TestClock.adjust(Duration.seconds(2.5))
+          yield* checkpoints.load({ workflowId: "seen", schema: Schema.Number })
+          yield* checkpoints.resume("seen", Schema.Number)
+          yield* Effect.flip(checkpoints.resume("unseen", Schema.Number))
+          yield* CheckpointManager.phase(Effect.succeed(2), { workflowId: "seen", phase: "q", schema: Schema.Number })
+          deepStrictEqual(
+            (yield* recorder.spans).map(({ name, level, metadata }) => [name, level, metadata]),
+            [
+              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p" }],
+              ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
+              ["resume_from_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
+              ["resume_from_checkpoint", "ERROR", { workflow_id: "unseen" }],
+              ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q" }],
+              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q" }]
+            ]
+          )
+        }).pipe(Effect.provide(Trace.layerRecorder()))
+      )
+
+      it.effect("damaged bytes are named", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const sql = yield* SqlClient.SqlClient
+          yield* checkpoints.save({ workflowId: "damaged", phase: "p", state: 1, schema: Schema.Number })
+          yield* sql`update checkpoint_blobs set blob = ${Buffer.from("{")} where thread_id = 'damaged'`
+          const error = yield* Effect.flip(checkpoints.resume("damaged", Schema.Number))
+          assert.deepInclude(error, { _tag: "CheckpointError", reason: "Undecodable" })
+        })
+      )
+    })
+  })
+}
