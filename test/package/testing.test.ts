@@ -46,11 +46,14 @@ describe("layerDatabase", () => {
     return yield* sql<{ readonly text: string }>`select text from notes`
   })
 
-  it.live("is a database, and another one for each that asks", () =>
-    Effect.gen(function* () {
-      for (let run = 0; run < 2; run++) {
-        assert.deepStrictEqual(yield* create.pipe(Effect.provide(Testing.layerDatabase)), [{ text: "kept" }])
-      }
-    })
+  it.live(
+    "is a database, and another one for each that asks",
+    () =>
+      Effect.gen(function* () {
+        for (let run = 0; run < 2; run++) {
+          assert.deepStrictEqual(yield* create.pipe(Effect.provide(Testing.layerDatabase)), [{ text: "kept" }])
+        }
+      }),
+    120_000
   )
 })
