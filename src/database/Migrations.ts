@@ -60,10 +60,20 @@ const check = (namespace: string, migrations: ReadonlyArray<Migration>): Databas
   return undefined
 }
 
-/** What ran, by id. `undefined` when even the table is not there. */
-const applied = Effect.fnUntraced(function* (sql: SqlClient.SqlClient, namespace: string, name: string) {
-  const [found] = yield* sql<{ exists: boolean }>`select to_regclass(${name}) is not null as exists`
-  if (found?.exists !== true) return undefined
+/**
+ * What ran, by id. `undefined` when even the table is not there. Asked of the catalogue's rows: `to_regclass` answers from a cache, which
+ * inside a transaction may still say no when another process has made the table while this one waited for the lock.
+ */
+const applied = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  namespace: string,
+  schema: string | undefined,
+  name: string
+) {
+  const found = yield* sql`
+    select 1 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where c.relname = ${table} and n.nspname = coalesce(${schema ?? null}::text, current_schema())`
+  if (found.length === 0) return undefined
   const rows = yield* sql<{ id: number; name: string }>`
     select id, name from ${sql.literal(name)} where namespace = ${namespace}`
   return new Map(rows.map((row) => [row.id, row.name]))
@@ -134,7 +144,7 @@ const step = (
   Transaction.runWith(sql)(
     Effect.gen(function* () {
       yield* lock(sql)
-      let ran = yield* applied(sql, namespace, name)
+      let ran = yield* applied(sql, namespace, schema, name)
       if (ran === undefined) {
         yield* createTable(sql, schema, name)
         ran = new Map()
@@ -182,7 +192,11 @@ export const run = (
     const sql = yield* SqlClient.SqlClient
     const name = options.schema === undefined ? table : `${quote(options.schema)}.${table}`
     const done: Array<Migration> = []
-    let next = yield* pending(namespace, migrations, yield* Transaction.retryTransient(applied(sql, namespace, name)))
+    let next = yield* pending(
+      namespace,
+      migrations,
+      yield* Transaction.retryTransient(applied(sql, namespace, options.schema, name))
+    )
     while (next !== undefined) {
       next = yield* step(sql, namespace, migrations, options.schema, name)
       if (next !== undefined) done.push(next)

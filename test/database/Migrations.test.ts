@@ -1,7 +1,10 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Database from "../../src/database/Database.js"
 import type { DatabaseError } from "../../src/database/DatabaseError.js"
 import * as Migrations from "../../src/database/Migrations.js"
@@ -120,6 +123,32 @@ for (const backend of postgres) {
       )
       const ran = [...output.matchAll(/ran ([\d,]*);/g)].flatMap(([, list = ""]) => list.split(",").filter(Boolean))
       assert.deepStrictEqual(ran.sort(), ["1", "2", "3"])
+    })
+  )
+
+  it.scopedLive("sees what another process made while it waited for its turn", () =>
+    Effect.gen(function* () {
+      const { layer, url = "" } = yield* backend.create
+      const go = yield* Deferred.make<void>()
+      const create = statement("create table slow (n int)")
+      const list = (up: Migrations.Migration["up"]) => [{ id: 1, name: "slow", up }]
+      const first = yield* Migrations.run("slow", list(Effect.zipRight(Deferred.await(go), create)), {
+        schema: "app"
+      }).pipe(Effect.provide(layer), Effect.fork)
+      // one connection, so that the look before the lock and the one after it share the server's caches
+      const second = yield* Migrations.run("slow", list(create), { schema: "app" }).pipe(
+        Effect.provide(Database.layerPostgres({ url: Redacted.make(url), maxConnections: 1 })),
+        Effect.fork
+      )
+      const waits = statement("select 1 from pg_locks where locktype = 'advisory' and not granted")
+      yield* waits.pipe(
+        Effect.filterOrFail((rows) => rows.length === 1),
+        Effect.retry({ times: 200, schedule: Schedule.spaced("50 millis") }),
+        Effect.provide(layer)
+      )
+      yield* Deferred.succeed(go, undefined)
+      const runs = yield* Fiber.join(Fiber.zip(first, second))
+      assert.deepStrictEqual(runs.flatMap(ids), [1])
     })
   )
 
