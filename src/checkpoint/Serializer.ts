@@ -195,7 +195,8 @@ export const make = (options: Options = {}): Serializer => {
         ? ["bytes", value]
         : ["json", encoder.encode(attempt("serialize", () => codec.encode(value)))],
     loadsTyped: async (type, data) => {
-      if (type === "bytes") return typeof data === "string" ? encoder.encode(data) : data
+      // a copy: a driver hands out a Buffer, which holds on to all that came with it
+      if (type === "bytes") return typeof data === "string" ? encoder.encode(data) : new Uint8Array(data)
       return attempt("deserialize", () => {
         if (type !== "json") throw new Error(`unknown serialization type "${type}"`)
         return codec.decode(typeof data === "string" ? data : decoder.decode(data))

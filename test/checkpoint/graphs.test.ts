@@ -137,6 +137,52 @@ for (const backend of TestDatabases.backends) {
         })
       )
 
+      it.effect("an aborted run keeps what it has finished, and goes on", () =>
+        Effect.gen(function* () {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const controller = new AbortController()
+          const ran: Array<string> = []
+          const graph = new StateGraph(flow.State)
+            .addNode("done", () => {
+              ran.push("done")
+              return { log: ["done"] }
+            })
+            .addNode("slow", async () => {
+              ran.push("slow")
+              if (controller.signal.aborted) return { log: ["slow"] }
+              controller.abort()
+              return new Promise<never>(() => {})
+            })
+            .addEdge(START, "done")
+            .addEdge("done", "slow")
+            .compile({ checkpointer })
+          yield* Effect.promise(async () => {
+            const config = { ...thread("aborted"), signal: controller.signal, durability: "sync" as const }
+            const error = await graph.invoke({ log: ["in"] }, config).catch((error: unknown) => error)
+            assert.strictEqual((error as Error).name, "AbortError")
+            deepStrictEqual((await graph.getState(config)).next, ["slow"])
+            const [stopped] = await Effect.runPromise(checkpointer.threads({ limit: 1 }))
+            assert.deepInclude(stopped, { id: "aborted", status: "unfinished", next: ["slow"] })
+            deepStrictEqual((await graph.invoke(null, thread("aborted"))).log, ["in", "done", "slow"])
+            deepStrictEqual(ran, ["done", "slow", "slow"])
+          })
+        })
+      )
+
+      it.effect("a state that cannot be stored fails the run by name", () =>
+        Effect.gen(function* () {
+          const checkpointer = yield* Checkpointer.Checkpointer
+          const graph = new StateGraph(Annotation.Root({ tool: Annotation<unknown>() }))
+            .addNode("make", () => ({ tool: { call: () => 1 } }))
+            .addEdge(START, "make")
+            .compile({ checkpointer })
+          const config = { ...thread("unstorable"), durability: "sync" as const }
+          const error = yield* Effect.promise(() => graph.invoke({ tool: 1 }, config).catch((error: unknown) => error))
+          assert.instanceOf(error, Checkpointer.CheckpointError)
+          assert.match(error.message, /"unstorable".*channel "tool".*\.call is a function/)
+        })
+      )
+
       it.effect("threads and history tell how a thread stands, and what the run said of itself", () =>
         Effect.gen(function* () {
           const checkpointer = yield* Checkpointer.Checkpointer

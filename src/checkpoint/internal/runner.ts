@@ -43,16 +43,22 @@ export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(functi
   const runtime = yield* Effect.runtime<never>()
   const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
   let open = true
+  // what follows on a write that has just ended is begun within the same turn: LangGraph chains its checkpoints
+  const drain = Effect.gen(function* () {
+    while (fibers.size > 0) {
+      yield* Fiber.awaitAll([...fibers])
+      yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
+    }
+  })
   yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => {
-      open = false
-      const pending = [...fibers]
-      return Fiber.awaitAll(pending).pipe(
-        Effect.timeoutOption("5 seconds"),
-        Effect.zipRight(Fiber.interruptAll(pending)),
-        Effect.when(() => pending.length > 0)
+    Effect.timeoutOption(drain, "5 seconds").pipe(
+      Effect.zipRight(
+        Effect.suspend(() => {
+          open = false
+          return Fiber.interruptAll([...fibers])
+        })
       )
-    })
+    )
   )
   return {
     run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, CheckpointError>) =>
