@@ -169,13 +169,13 @@ const redrawn = (stream: NodeJS.WriteStream): Effect.Effect<(event: Trace.TraceE
   })
 
 /**
- * Shows progress on standard error until the scope closes.
+ * Shows progress on a stream, such as standard error, until the scope closes.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const show: Effect.Effect<void, never, Trace.Recorder | Scope.Scope> = Effect.gen(function* () {
-  const recorder = yield* Trace.Recorder
-  const stream = process.stderr
-  yield* recorder.subscribe(terminal.canRedraw(stream) ? yield* redrawn(stream) : plain(stream))
-})
+export const show = (stream: NodeJS.WriteStream): Effect.Effect<void, never, Trace.Recorder | Scope.Scope> =>
+  Effect.gen(function* () {
+    const recorder = yield* Trace.Recorder
+    yield* recorder.subscribe(terminal.canRedraw(stream) ? yield* redrawn(stream) : plain(stream))
+  })

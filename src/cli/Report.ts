@@ -105,6 +105,7 @@ const block = (lines: ReadonlyArray<Line>, width: number): ReadonlyArray<string>
 
 const recoveryOf = (failure: State.State["failures"][number], state: State.State): string => {
   if (failure.recovery === "retry") return `recovered: ${failure.recoveredBy} worked`
+  if (failure.recovery === "again") return `recovered: asked again after a pause, ${failure.recoveredBy} worked`
   if (failure.recovery === "fallback") return `recovered: ${failure.recoveredBy} took over`
   const missing = state.swarm?.missing.find(({ agent }) => agent === failure.agent)
   if (failure.node === "research_swarm") {

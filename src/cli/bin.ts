@@ -55,4 +55,9 @@ const answer = (args: ReadonlyArray<string>): boolean => {
   return true
 }
 
-if (!answer(process.argv.slice(2))) await import("./main.js")
+if (!answer(process.argv.slice(2))) {
+  // until the program has been loaded there is nothing to be ended in order
+  process.once("SIGINT", () => process.exit(130))
+  process.once("SIGTERM", () => process.exit(143))
+  await import("./main.js")
+}

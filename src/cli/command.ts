@@ -10,6 +10,7 @@ import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Settings from "./Settings.js"
 
 /** An option whose text must make sense; the error names it and says what it takes. */
 const parsed = <A>(name: string, expected: string, parse: (text: string) => A | undefined): Options.Options<A> =>
@@ -87,39 +88,42 @@ const research = Command.make(
     json
   },
   (options) =>
-    Effect.flatMap(
-      Effect.promise(() => import("./commands/research.js")),
-      ({ research }) =>
-        research({
-          ticker: options.ticker,
-          prices: Option.getOrUndefined(options.prices),
-          benchmark: Option.getOrUndefined(options.benchmark),
-          chaos: Option.getOrUndefined(Option.map(options.chaos, (rate) => ({ rate, seed: options.seed }))),
-          thread: Option.getOrUndefined(options.thread),
-          json: options.json
-        })
-    )
+    Effect.gen(function* () {
+      const settings = yield* Settings.load
+      const commands = yield* Effect.promise(() => import("./commands/research.js"))
+      yield* commands.research(settings, {
+        ticker: options.ticker,
+        prices: Option.getOrUndefined(options.prices),
+        benchmark: Option.getOrUndefined(options.benchmark),
+        chaos: Option.getOrUndefined(Option.map(options.chaos, (rate) => ({ rate, seed: options.seed }))),
+        thread: Option.getOrUndefined(options.thread),
+        json: options.json
+      })
+    })
 ).pipe(Command.withDescription("Let a swarm of agents look into a stock, and find a strategy that stands the test"))
 
 const resume = Command.make("resume", { thread, json }, ({ json, thread }) =>
-  Effect.flatMap(
-    Effect.promise(() => import("./commands/research.js")),
-    ({ resume }) => resume({ thread, json })
-  )
+  Effect.gen(function* () {
+    const settings = yield* Settings.load
+    const commands = yield* Effect.promise(() => import("./commands/research.js"))
+    yield* commands.resume(settings, { thread, json })
+  })
 ).pipe(Command.withDescription("Go on with a run that was stopped or killed, at its last checkpoint"))
 
 const threads = Command.make("threads", { limit, json }, ({ json, limit }) =>
-  Effect.flatMap(
-    Effect.promise(() => import("./commands/threads.js")),
-    ({ threads }) => threads({ json, limit })
-  )
+  Effect.gen(function* () {
+    const settings = yield* Settings.load
+    const commands = yield* Effect.promise(() => import("./commands/threads.js"))
+    yield* commands.threads(settings, { json, limit })
+  })
 ).pipe(Command.withDescription("List the stored runs"))
 
 const history = Command.make("history", { thread, limit, json }, ({ json, limit, thread }) =>
-  Effect.flatMap(
-    Effect.promise(() => import("./commands/threads.js")),
-    ({ history }) => history({ thread, json, limit })
-  )
+  Effect.gen(function* () {
+    const settings = yield* Settings.load
+    const commands = yield* Effect.promise(() => import("./commands/threads.js"))
+    yield* commands.history(settings, { thread, json, limit })
+  })
 ).pipe(Command.withDescription("List a run's checkpoints"))
 
 /**

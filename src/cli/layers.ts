@@ -1,28 +1,41 @@
 /**
- * What the commands run on, from the environment.
+ * What the commands run on.
  *
  * @since 0.1.0
  */
-import { existsSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import * as SqlClient from "@effect/sql/SqlClient"
 import type * as SqlError from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
-import * as Checkpointer from "../checkpoint/Checkpointer.js"
+import * as LogLevel from "effect/LogLevel"
+import type * as Checkpointer from "../checkpoint/Checkpointer.js"
 import * as Database from "../database/Database.js"
 import * as Langfuse from "../langfuse/Langfuse.js"
-import { fromConfigError } from "../observability/ConfigurationError.js"
 import * as Logging from "../observability/Logging.js"
 import * as Trace from "../observability/Trace.js"
+import type { Settings } from "./Settings.js"
 
 /**
- * Logs to standard error, with what libraries say to the console.
+ * Logs to standard error, with what libraries say to the console. The option `--log-level` wins over the environment.
  *
  * @since 0.1.0
  * @category layers
  */
-export const logging = Logging.layerCaptureConsole.pipe(Layer.provideMerge(Logging.layerEnvironment))
+export const logging = (settings: Settings): Layer.Layer<never> =>
+  Layer.unwrapEffect(
+    Effect.map(FiberRef.get(FiberRef.currentMinimumLogLevel), (asked) =>
+      Logging.layerCaptureConsole.pipe(
+        Layer.provideMerge(
+          Logging.layer(
+            asked.ordinal === LogLevel.Info.ordinal ? settings.logging : { ...settings.logging, level: asked }
+          )
+        )
+      )
+    )
+  )
 
 /**
  * The run's tree, and Langfuse where there are keys.
@@ -32,16 +45,38 @@ export const logging = Logging.layerCaptureConsole.pipe(Layer.provideMerge(Loggi
  */
 export const tracing = Trace.layerRecorder().pipe(Layer.provideMerge(Langfuse.layer))
 
-/** Opening a database belongs to no run: its spans would be traces of their own. */
-const untraced = Layer.locally(FiberRef.currentTracerEnabled, false)
+/** LangGraph's classes are loaded while the database opens. */
+const loadCheckpointer = Effect.promise(() => import("../checkpoint/Checkpointer.js"))
 
 /**
- * Where checkpoints are kept; made if need be.
+ * Where checkpoints are kept; made if need be. Everything closes with the layer.
  *
  * @since 0.1.0
  * @category layers
  */
-export const storage = Checkpointer.layer().pipe(Layer.provideMerge(Database.layer), untraced)
+export const storage = ({ database }: Settings) =>
+  Layer.scopedContext(
+    Effect.gen(function* () {
+      const [context, module] = yield* Effect.all([Database.make(database), loadCheckpointer], {
+        concurrency: "unbounded"
+      })
+      return Context.make(module.Checkpointer, yield* Effect.provide(module.make(), context))
+    })
+  )
+
+/**
+ * Storage and tracing for a run. Opening a database belongs to no run, so it is done under the tracer from outside; and storage closes first, so
+ * that what it still wrote is delivered too.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const running = (settings: Settings) =>
+  Layer.unwrapEffect(
+    Effect.map(Effect.tracer, (outside) =>
+      Layer.scopedContext(Effect.withTracer(Layer.build(storage(settings)), outside)).pipe(Layer.provideMerge(tracing))
+    )
+  )
 
 const hasTables: Effect.Effect<boolean, SqlError.SqlError, SqlClient.SqlClient> = Effect.flatMap(
   SqlClient.SqlClient,
@@ -52,19 +87,31 @@ const hasTables: Effect.Effect<boolean, SqlError.SqlError, SqlClient.SqlClient> 
     )
 )
 
+/** Whether a folder is missing or empty, so that opening a database there would make one. */
+const isEmpty = (folder: string): boolean => {
+  try {
+    return readdirSync(folder).length === 0
+  } catch (error) {
+    // whatever else is wrong with it, the database says better
+    return error instanceof Error && "code" in error && error.code === "ENOENT"
+  }
+}
+
 /**
  * Asks what is stored, and makes nothing for it: where there is no database folder or no table yet, the answer is `nothing`.
  *
  * @since 0.1.0
  * @category operators
  */
-export const ifStored = <A, E, R, A2, E2>(ask: Effect.Effect<A, E, R>, nothing: Effect.Effect<A2, E2>) =>
+export const ifStored = <A, E, R, A2, E2, R2>(
+  { database }: Settings,
+  ask: Effect.Effect<A, E, R | Checkpointer.Checkpointer>,
+  nothing: Effect.Effect<A2, E2, R2>
+) =>
   Effect.gen(function* () {
-    const { dataDir, url } = yield* Effect.mapError(Database.config, (error) => fromConfigError(error))
-    if (url === undefined && dataDir !== undefined && !existsSync(dataDir)) return yield* nothing
-    const stored = Effect.if(hasTables, {
-      onTrue: () => Effect.provide(ask, untraced(Checkpointer.layer())),
-      onFalse: () => nothing
-    })
-    return yield* Effect.provide(stored, untraced(Database.layer))
-  })
+    if (database.url === undefined && database.dataDir !== undefined && isEmpty(database.dataDir)) return yield* nothing
+    const context = yield* Database.make(database)
+    if (!(yield* Effect.provide(hasTables, context))) return yield* nothing
+    const module = yield* loadCheckpointer
+    return yield* Effect.provideServiceEffect(ask, module.Checkpointer, Effect.provide(module.make(), context))
+  }).pipe(Effect.scoped)

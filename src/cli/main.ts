@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync, readFileSync, statSync } from "node:fs"
 import { stripVTControlCharacters } from "node:util"
 import * as Command from "@effect/cli/Command"
 import * as ValidationError from "@effect/cli/ValidationError"
@@ -16,6 +16,7 @@ import { command } from "./command.js"
 import * as Failure from "./Failure.js"
 import * as terminal from "./internal/terminal.js"
 import { unknownOption } from "./internal/usage.js"
+import { UsageError } from "./UsageError.js"
 
 /** How long a run that was asked to stop may take to write its checkpoint and deliver its spans. */
 const graceMillis = 4500
@@ -30,7 +31,7 @@ const withPlainConsole = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<
     Effect.withConsole(self, {
       ...console,
       log: (...values) => Effect.sync(() => process.stdout.write(`${plain(process.stdout, values)}\n`)),
-      error: (...values) => Effect.sync(() => process.stderr.write(`${plain(process.stderr, values)}\n`))
+      error: (...values) => Effect.sync(() => say(`holdfast: ${plain(process.stderr, values).trim()}`))
     })
   )
 
@@ -49,7 +50,7 @@ const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): number => {
   if (Cause.isInterruptedOnly(exit.cause)) return 1
   const error = Cause.squash(exit.cause)
   if (ValidationError.isValidationError(error)) {
-    say("Try `holdfast --help`, or a command's own --help.")
+    say("See `holdfast --help`, or a command's own --help.")
     return 2
   }
   say(`holdfast: ${Failure.message(error)}`)
@@ -63,10 +64,15 @@ const main = Effect.suspend(() => {
     : Effect.fail(mistake)
 }).pipe(Effect.provide(NodeContext.layer), withPlainConsole)
 
-// A `.env` in the current folder fills in what the environment does not say.
-if (existsSync(".env")) process.loadEnvFile(".env")
+/** A `.env` in the current folder fills in what the environment does not say. */
+const loadDotEnv = Effect.try({
+  try: () => {
+    if (existsSync(".env") && statSync(".env").isFile()) process.loadEnvFile(".env")
+  },
+  catch: (error) => new UsageError({ message: `.env cannot be read: ${Failure.message(error)}` })
+})
 
-const fiber = Effect.runFork(main)
+const fiber = Effect.runFork(Effect.zipRight(loadDotEnv, main))
 
 let stopping: number | undefined
 const stop = (code: number) => () => {
@@ -75,13 +81,12 @@ const stop = (code: number) => () => {
   fiber.unsafeInterruptAsFork(FiberId.none)
   setTimeout(() => process.exit(code), graceMillis).unref()
 }
-process.on("SIGINT", stop(130))
-process.on("SIGTERM", stop(143))
+// in place of those that `bin.ts` has put there for the time of loading
+process.removeAllListeners("SIGINT").on("SIGINT", stop(130))
+process.removeAllListeners("SIGTERM").on("SIGTERM", stop(143))
 
 // Whoever reads our output may stop reading: `holdfast threads | head -1` is no failure.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0)
-})
+process.stdout.on("error", () => {})
 process.stderr.on("error", () => {})
 
 fiber.addObserver((exit) => process.exit(stopping ?? exitCodeOf(exit)))

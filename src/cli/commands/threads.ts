@@ -4,8 +4,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Checkpointer from "../../checkpoint/Checkpointer.js"
+import { CheckpointNotFoundError } from "../../checkpoint/CheckpointError.js"
+import type * as Checkpointer from "../../checkpoint/Checkpointer.js"
+import * as terminal from "../internal/terminal.js"
 import * as layers from "../layers.js"
+import type { Settings } from "../Settings.js"
 
 /**
  * @since 0.1.0
@@ -31,9 +34,16 @@ const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
 const time = (date: Date): string => date.toISOString().replace("T", " ").slice(0, 19)
 
 const print = (json: boolean, value: unknown, text: () => string): Effect.Effect<void> =>
-  Effect.sync(() => {
-    process.stdout.write(json ? `${JSON.stringify(value, null, 2)}\n` : `${text()}\n`)
-  })
+  Effect.suspend(() => terminal.write(process.stdout, `${json ? JSON.stringify(value, null, 2) : text()}\n`))
+
+/** Asks the store, which is loaded then. */
+const checkpointer = <A, E>(
+  ask: (service: Checkpointer.Service) => Effect.Effect<A, E>
+): Effect.Effect<A, E, Checkpointer.Checkpointer> =>
+  Effect.flatMap(
+    Effect.promise(() => import("../../checkpoint/Checkpointer.js")),
+    (module) => Effect.flatMap(module.Checkpointer, ask)
+  )
 
 /**
  * Lists the stored runs, that with the newest checkpoint first.
@@ -41,26 +51,32 @@ const print = (json: boolean, value: unknown, text: () => string): Effect.Effect
  * @since 0.1.0
  * @category commands
  */
-export const threads = ({ json, limit }: ListOptions) =>
-  layers.ifStored(Checkpointer.threads({ limit }), Effect.succeed<ReadonlyArray<Checkpointer.Thread>>([])).pipe(
-    Effect.flatMap((found) =>
-      print(json, found, () =>
-        found.length === 0
-          ? "nothing is stored yet; `holdfast research` makes a first run"
-          : columns([
-              ["THREAD", "LAST CHECKPOINT", "STATUS", "NEXT", "CHECKPOINTS"],
-              ...found.map((each) => [
-                each.id,
-                time(each.time),
-                each.status,
-                each.next.length === 0 ? (each.phase ?? "-") : each.next.join(", "),
-                `${each.checkpoints}`
+export const threads = (settings: Settings, { json, limit }: ListOptions) =>
+  layers
+    .ifStored(
+      settings,
+      checkpointer((store) => store.threads({ limit })),
+      Effect.succeed<ReadonlyArray<Checkpointer.Thread>>([])
+    )
+    .pipe(
+      Effect.flatMap((found) =>
+        print(json, found, () =>
+          found.length === 0
+            ? "nothing is stored yet; `holdfast research` makes a first run"
+            : columns([
+                ["THREAD", "LAST CHECKPOINT", "STATUS", "NEXT", "CHECKPOINTS"],
+                ...found.map((each) => [
+                  each.id,
+                  time(each.time),
+                  each.status,
+                  each.next.length === 0 ? (each.phase ?? "-") : each.next.join(", "),
+                  `${each.checkpoints}`
+                ])
               ])
-            ])
-      )
-    ),
-    Effect.provide(layers.logging)
-  )
+        )
+      ),
+      Effect.provide(layers.logging(settings))
+    )
 
 /**
  * Lists a run's checkpoints, the newest first.
@@ -68,11 +84,12 @@ export const threads = ({ json, limit }: ListOptions) =>
  * @since 0.1.0
  * @category commands
  */
-export const history = ({ json, limit, thread }: ListOptions & { readonly thread: string }) =>
+export const history = (settings: Settings, { json, limit, thread }: ListOptions & { readonly thread: string }) =>
   layers
     .ifStored(
-      Checkpointer.history(thread, { limit }),
-      Effect.fail(new Checkpointer.CheckpointNotFoundError({ workflowId: thread }))
+      settings,
+      checkpointer((store) => store.history(thread, { limit })),
+      Effect.fail(new CheckpointNotFoundError({ workflowId: thread }))
     )
     .pipe(
       Effect.flatMap((entries) =>
@@ -89,5 +106,5 @@ export const history = ({ json, limit, thread }: ListOptions & { readonly thread
           ])
         )
       ),
-      Effect.provide(layers.logging)
+      Effect.provide(layers.logging(settings))
     )

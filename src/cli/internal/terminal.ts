@@ -1,4 +1,11 @@
 /** What the place that we write to can do. */
+import * as Effect from "effect/Effect"
+
+/** Writes, and waits until it is written or whoever read it has gone, which is no failure of ours: `holdfast threads | head -1`. */
+export const write = (stream: NodeJS.WritableStream, text: string): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    stream.write(text, () => resume(Effect.void))
+  })
 
 /** Whether colour is wanted: `NO_COLOR` (no-color.org) says no, `FORCE_COLOR` yes, else a terminal decides. */
 export const hasColor = (stream: NodeJS.WriteStream): boolean => {

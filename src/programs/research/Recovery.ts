@@ -4,7 +4,12 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { CriticalDegradationError } from "../../agent/Swarm.js"
+import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import type * as Trace from "../../observability/Trace.js"
+import { CircuitBreakerOpenError } from "../../resilience/CircuitBreaker.js"
+import * as Fault from "../../resilience/Failure.js"
+import { FallbackExhaustedError } from "../../resilience/Fallback.js"
 
 /**
  * One failed attempt, timeout or rejection.
@@ -23,9 +28,12 @@ export const Failure = Schema.Struct({
   attempt: Schema.Int,
   errorType: Schema.String,
   message: Schema.String,
-  /** `retry`: a later attempt worked. `fallback`: another agent took over. `none`: this call of the agent failed. */
-  recovery: Schema.Literal("retry", "fallback", "none"),
-  /** The attempt or the agent that worked; null where none did. */
+  /**
+   * `retry`: a later attempt worked. `fallback`: another agent took over. `again`: this call of the agent failed, and a later one in the same node
+   * worked. `none`: the agent failed.
+   */
+  recovery: Schema.Literal("retry", "fallback", "again", "none"),
+  /** The attempt, the agent or the call that worked; null where none did. */
   recoveredBy: Schema.NullOr(Schema.String)
 })
 
@@ -69,6 +77,55 @@ export interface Recovery {
 
 const text = (value: unknown): string => (typeof value === "string" ? value : "")
 const number = (value: unknown): number => (typeof value === "number" ? value : 0)
+const idOf = (span: Trace.SpanData): string => text(span.metadata["agent_id"])
+
+/**
+ * An error in words that are the same from run to run: how long an open breaker still rejects is left out, within other errors too.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const describe = (error: unknown): ErrorInfo.ErrorInfo => {
+  if (error instanceof CircuitBreakerOpenError) {
+    return { tag: error._tag, message: rejection(error.breaker, error.state, error.failureCount) }
+  }
+  if (error instanceof FallbackExhaustedError) {
+    return ErrorInfo.make(
+      new FallbackExhaustedError({
+        agent: error.agent,
+        errors: error.errors.map((each) => ({ ...each, error: worded(each.error) }))
+      })
+    )
+  }
+  if (error instanceof CriticalDegradationError) {
+    return ErrorInfo.make(
+      new CriticalDegradationError({
+        ...error,
+        failed: error.failed.map((each) => ({ ...each, error: worded(each.error) }))
+      })
+    )
+  }
+  return ErrorInfo.make(error)
+}
+
+const worded = (error: unknown): unknown => {
+  const { message, tag } = describe(error)
+  return { _tag: tag, message }
+}
+
+const rejection = (breaker: string, state: string, failureCount: number): string =>
+  state === "open"
+    ? `circuit breaker "${breaker}" is open after ${failureCount} failures`
+    : `circuit breaker "${breaker}" is half-open and all its probes are under way`
+
+/**
+ * Whether another call, after a pause, may do better: for a failure that passes, and for a breaker that such failures have opened.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const mayPass = (error: unknown): boolean =>
+  error instanceof CircuitBreakerOpenError || Fault.isRetryable(Fault.classify(error))
 
 /**
  * Reads the failures below one span, oldest first.
@@ -92,31 +149,32 @@ export const fromSpans = (
     (children.get(spanId) ?? []).flatMap((child) => [child, ...below(child.spanId)])
   const agents = below(root.spanId).filter((span) => span.type === "agent")
 
-  const failures = agents.flatMap((agent) => {
+  const failures = agents.flatMap((agent, index) => {
     const tried = (children.get(agent.spanId) ?? []).filter((span) => span.name === "retry_execution")
     const winner = tried.find((each) => each.metadata["retry_succeeded"] === true)
+    const calls = agents.filter((other) => idOf(other) === idOf(agent))
+    const later = calls.find((other) => agents.indexOf(other) > index && other.metadata["success"] === true)
     return tried.flatMap((execution) =>
       (children.get(execution.spanId) ?? [])
         .filter((span) => span.name === "attempt" && (span.level === "WARNING" || span.level === "ERROR"))
-        .map((attempt): Failure => {
-          const recovery = winner === undefined ? "none" : winner === execution ? "retry" : "fallback"
-          return {
+        .map(
+          (attempt): Failure => ({
             node,
             round,
-            agent: text(agent.metadata["agent_id"]),
-            by: text(execution.metadata["agent_id"]),
+            agent: idOf(agent),
+            by: idOf(execution),
             attempt: number(attempt.metadata["attempt"]),
             errorType: text(attempt.metadata["error_type"]),
             message: messageOf(execution, attempt),
-            recovery,
-            recoveredBy:
-              winner === undefined
-                ? null
-                : recovery === "retry"
-                  ? `attempt ${number(winner.metadata["attempts_needed"])}`
-                  : text(winner.metadata["agent_id"])
-          }
-        })
+            ...(winner === execution
+              ? { recovery: "retry", recoveredBy: `attempt ${number(winner.metadata["attempts_needed"])}` }
+              : winner !== undefined
+                ? { recovery: "fallback", recoveredBy: idOf(winner) }
+                : later !== undefined
+                  ? { recovery: "again", recoveredBy: `call ${calls.indexOf(later) + 1}` }
+                  : { recovery: "none", recoveredBy: null })
+          })
+        )
     )
   })
 
@@ -127,7 +185,7 @@ export const fromSpans = (
         (span): Transition => ({
           node,
           round,
-          agent: text(agent.metadata["agent_id"]),
+          agent: idOf(agent),
           from: text(span.metadata["from"]),
           to: text(span.metadata["to"]),
           failureCount: number(span.metadata["failure_count"])
@@ -137,13 +195,24 @@ export const fromSpans = (
   return { failures, transitions }
 }
 
-/** The error's own words, from the history; the attempt's status message also tells of the pause that followed. */
+/**
+ * The error's own words, from the history, as far as they are the same from run to run: the attempt's status message also tells of the pause that
+ * followed, a rejection of how long it will last, a deadline of what was left of it.
+ */
 const messageOf = (execution: Trace.SpanData, attempt: Trace.SpanData): string => {
+  const { circuit_state, error_type, failure_count } = attempt.metadata
+  if (error_type === "CircuitBreakerOpenError") {
+    return rejection(idOf(execution), text(circuit_state), number(failure_count))
+  }
   const history: unknown = execution.metadata["retry_history"]
   const record: unknown = Array.isArray(history)
     ? history.find((each) => each?.attempt === attempt.metadata["attempt"])
     : undefined
-  return typeof record === "object" && record !== null && "message" in record
-    ? text(record.message)
-    : (attempt.statusMessage ?? "")
+  const message =
+    typeof record === "object" && record !== null && "message" in record
+      ? text(record.message)
+      : (attempt.statusMessage ?? "")
+  return error_type === "AgentTimeoutError" && message.endsWith("its deadline")
+    ? `"${idOf(execution)}" gave no answer within its deadline of ${number(execution.metadata["deadline_seconds"])} s`
+    : message
 }

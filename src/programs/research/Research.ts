@@ -7,11 +7,10 @@
  *
  * @since 0.1.0
  */
-import type * as FileSystem from "@effect/platform/FileSystem"
 import { type BaseCheckpointSaver, END, START, StateGraph } from "@langchain/langgraph"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import * as Schedule from "effect/Schedule"
 import type * as Swarm from "../../agent/Swarm.js"
 import * as Graph from "../../graph/Graph.js"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
@@ -22,8 +21,8 @@ import * as CircuitBreaker from "../../resilience/CircuitBreaker.js"
 import * as Agents from "./Agents.js"
 import type { Findings } from "./Findings.js"
 import type * as Narrative from "./Narrative.js"
-import * as Prices from "./Prices.js"
 import * as QualityGate from "./QualityGate.js"
+import type { Prepared } from "./Question.js"
 import * as Recovery from "./Recovery.js"
 import * as State from "./State.js"
 
@@ -35,101 +34,8 @@ import * as State from "./State.js"
  */
 export const maximumReturns = 2
 
-/** The pause before the swarm goes out again: longer than a breaker of the program's stays open, so that its probe is let through. */
+/** The pause before another round or call: longer than a breaker of the program's stays open, so that its probe is let through. */
 const pauseBetweenRounds = Duration.times(Agents.resetAfter, 1.5)
-
-/**
- * The file of prices is not the one that the run began with.
- *
- * @since 0.1.0
- * @category errors
- */
-export class PricesChangedError extends Schema.TaggedError<PricesChangedError>("holdfast/PricesChangedError")(
-  "PricesChangedError",
-  { file: Schema.String }
-) {
-  override get message(): string {
-    return `${this.file} has changed since the run began, so its figures would not fit together. Restore the file, or start a new run.`
-  }
-}
-
-/**
- * What to look into.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Question {
-  readonly ticker: string
-  /** Default: the S&P 500 of the shipped prices. */
-  readonly benchmark?: string | undefined
-  /** A CSV file. Default: the prices that ship with the package. */
-  readonly prices?: string | undefined
-  readonly chaos?: { readonly rate: number; readonly seed: number } | undefined
-}
-
-/**
- * A question that makes sense, with the prices to answer it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Prepared {
-  readonly request: State.Request
-  readonly selection: Prices.Selection
-}
-
-/**
- * Reads and checks everything that a run needs, before anything is stored or begun.
- *
- * @since 0.1.0
- * @category preparing
- */
-export const prepare = (question: Question): Effect.Effect<Prepared, Prices.PricesError, FileSystem.FileSystem> =>
-  Effect.gen(function* () {
-    const prices = yield* Prices.load(question.prices ?? Prices.shipped)
-    const selection = yield* Prices.select(prices, {
-      ticker: question.ticker,
-      benchmark: question.benchmark ?? Prices.shippedBenchmark
-    })
-    const { dates, ticker } = selection.series
-    return {
-      request: {
-        program: "research",
-        ticker,
-        benchmark: selection.benchmark.ticker,
-        prices: question.prices ?? null,
-        sha256: prices.sha256,
-        from: dates[0] ?? "",
-        to: dates.at(-1) ?? "",
-        days: dates.length,
-        chaos: question.chaos ?? null
-      },
-      selection
-    }
-  })
-
-/**
- * Reads the prices of an earlier request again, and makes sure that they are the same.
- *
- * @since 0.1.0
- * @category preparing
- */
-export const reload = (
-  request: State.Request
-): Effect.Effect<Prepared, Prices.PricesError | PricesChangedError, FileSystem.FileSystem> =>
-  Effect.flatMap(
-    prepare({
-      ticker: request.ticker,
-      benchmark: request.benchmark,
-      prices: request.prices ?? undefined,
-      chaos: request.chaos ?? undefined
-    }),
-    (prepared) =>
-      prepared.request.sha256 === request.sha256
-        ? Effect.succeed(prepared)
-        : Effect.fail(new PricesChangedError({ file: request.prices ?? Prices.shipped }))
-  )
 
 /** Runs a node's work and adds to its update what its trace says of failures and recoveries. */
 const recovering = <E, R>(
@@ -146,6 +52,13 @@ const recovering = <E, R>(
     return { ...update, failures: seen.failures, transitions: seen.transitions }
   })
 
+/** Calls an agent again, after a pause, when its failure may pass: as often as the swarm goes out again. */
+const persistently = <A, E, R>(call: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.retry(call, {
+    while: Recovery.mayPass,
+    schedule: Schedule.intersect(Schedule.spaced(pauseBetweenRounds), Schedule.recurs(maximumReturns))
+  })
+
 /** An agent that the rest cannot do without: its failure ends the run, with what was found. */
 const orFail = <E, R>(node: string, work: Effect.Effect<State.Update, E, R>): Effect.Effect<State.Update, E, R> =>
   Effect.catchAll(
@@ -155,14 +68,14 @@ const orFail = <E, R>(node: string, work: Effect.Effect<State.Update, E, R>): Ef
   )
 
 const failed = (node: string, error: unknown): State.Outcome => {
-  const { message, tag } = ErrorInfo.make(error)
+  const { message, tag } = Recovery.describe(error)
   return { _tag: "Failed", node, errorType: tag, message }
 }
 
 type Found = Findings & { readonly narrative?: Narrative.Prose }
 
 const missing = (each: Swarm.FailedAgent): State.SwarmOutcome["missing"][number] => {
-  const { message, tag } = ErrorInfo.make(each.error)
+  const { message, tag } = Recovery.describe(each.error)
   return { agent: each.agent, required: each.required, errorType: tag, message }
 }
 
@@ -196,14 +109,14 @@ const research = (
       Effect.catchTag("CriticalDegradationError", (error): Effect.Effect<State.Update> => {
         const total = Object.keys(error.findings).length + error.failed.length
         const successRate = Object.keys(error.findings).length / total
-        const retryable = error.failure.kind === "transient"
+        const retryable = error.failed.some((each) => each.required && Recovery.mayPass(each.error))
         return Effect.succeed({
           rounds: round,
           // the findings of a swarm that failed are those of its agents: the same types under the same names
           swarm: outcomeOf(error.findings as Found, {
             critical: true,
             retryable,
-            message: error.message,
+            message: Recovery.describe(error).message,
             missing: error.failed.map(missing),
             degradationLevel: successRate >= 0.8 ? 0 : successRate >= 0.5 ? 1 : 2,
             successRate
@@ -227,10 +140,12 @@ const develop = (prepared: Prepared) => (state: State.State) =>
     orFail(
       "strategy_dev",
       Effect.map(
-        Agents.strategyDev.invoke({
-          series: prepared.selection.series,
-          excluded: state.verdicts.map(({ rule }) => rule)
-        }),
+        persistently(
+          Agents.strategyDev.invoke({
+            series: prepared.selection.series,
+            excluded: state.verdicts.map(({ rule }) => rule)
+          })
+        ),
         (fit): State.Update =>
           fit._tag === "Chosen"
             ? { fit }
@@ -248,7 +163,7 @@ const judge = (prepared: Prepared) => (state: State.State) =>
       state.fit?._tag !== "Chosen"
         ? Effect.succeed<State.Update>({})
         : Effect.map(
-            Agents.qualityGate.invoke({ series: prepared.selection.series, rule: state.fit.rule }),
+            persistently(Agents.qualityGate.invoke({ series: prepared.selection.series, rule: state.fit.rule })),
             (verdict): State.Update => {
               const next = QualityGate.next([...state.verdicts, verdict])
               return next._tag === "NothingPassed"
@@ -268,7 +183,7 @@ const report = (prepared: Prepared) => (state: State.State) =>
       state.fit?._tag !== "Chosen"
         ? Effect.succeed<State.Update>({})
         : Effect.map(
-            Agents.outOfSample.invoke({ series: prepared.selection.series, rule: state.fit.rule }),
+            persistently(Agents.outOfSample.invoke({ series: prepared.selection.series, rule: state.fit.rule })),
             (figures): State.Update => ({ outcome: { _tag: "Reported", report: figures } })
           )
     )

@@ -1,0 +1,189 @@
+/**
+ * Everything that the environment can say to the command line, read and checked in one place before anything else happens: a malformed variable
+ * ends every command at once, with its name and what it takes.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Database from "../database/Database.js"
+import * as Langfuse from "../langfuse/Langfuse.js"
+import { type ConfigurationError, fromConfigError } from "../observability/ConfigurationError.js"
+import * as Logging from "../observability/Logging.js"
+import * as NarrativeModel from "../programs/research/NarrativeModel.js"
+
+/**
+ * An environment variable.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Variable {
+  readonly name: string
+  /** What it is for. */
+  readonly description: string
+  /** What it takes. */
+  readonly takes: string
+  /** What holds when it is not set; absent where that is nothing. */
+  readonly fallback?: string
+  /** Whether its value must never be shown. */
+  readonly secret?: boolean
+}
+
+const duration = "a duration above 0, such as 5 seconds"
+const seconds = "a number of seconds above 0, at most 3600"
+
+/**
+ * Every variable that is read. An empty one counts as one that is not set.
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const variables: ReadonlyArray<Variable> = [
+  {
+    name: "DATABASE_URL",
+    description: "the Postgres server; without it the database is embedded in HOLDFAST_DATA_DIR",
+    takes: "a URL such as postgres://user:password@host:5432/database",
+    secret: true
+  },
+  {
+    name: "HOLDFAST_DATA_DIR",
+    description: "the folder of the embedded database",
+    takes: "a folder",
+    fallback: ".holdfast"
+  },
+  {
+    name: "HOLDFAST_DATABASE_POOL_SIZE",
+    description: "connections to the server",
+    takes: "a whole number above 0",
+    fallback: "10"
+  },
+  {
+    name: "HOLDFAST_DATABASE_CONNECT_TIMEOUT",
+    description: "how long a connection may take, and how long a statement waits for a free one",
+    takes: duration,
+    fallback: "5 seconds"
+  },
+  {
+    name: "HOLDFAST_DATABASE_CONNECT_ATTEMPTS",
+    description: "how often to try before the server counts as unreachable",
+    takes: "a whole number above 0",
+    fallback: "5"
+  },
+  {
+    name: "HOLDFAST_DATABASE_STATEMENT_TIMEOUT",
+    description: "after which the server cancels a statement",
+    takes: "a duration, such as 60 seconds, or 0 for none",
+    fallback: "60 seconds"
+  },
+  {
+    name: "LANGFUSE_PUBLIC_KEY",
+    description: "with the secret key: runs are traced to Langfuse",
+    takes: "a key such as pk-lf-..."
+  },
+  {
+    name: "LANGFUSE_SECRET_KEY",
+    description: "the key that belongs to the public one",
+    takes: "a key such as sk-lf-...",
+    secret: true
+  },
+  {
+    name: "LANGFUSE_BASE_URL",
+    description: "where Langfuse is (LANGFUSE_BASEURL is an older name of it)",
+    takes: "a URL such as https://cloud.langfuse.com",
+    fallback: "https://cloud.langfuse.com"
+  },
+  {
+    name: "LANGFUSE_TRACING_ENVIRONMENT",
+    description: "stands on every observation",
+    takes: "at most 40 lower-case letters, digits, hyphens and underscores, not beginning with langfuse",
+    fallback: "default"
+  },
+  { name: "LANGFUSE_RELEASE", description: "stands on every observation", takes: "text" },
+  {
+    name: "LANGFUSE_FLUSH_AT",
+    description: "observations a request",
+    takes: "a whole number from 1 to 10000",
+    fallback: "512"
+  },
+  {
+    name: "LANGFUSE_FLUSH_INTERVAL",
+    description: "the longest time between the end of an observation and its sending",
+    takes: seconds,
+    fallback: "1"
+  },
+  { name: "LANGFUSE_TIMEOUT", description: "how long one request may take", takes: seconds, fallback: "5" },
+  {
+    name: "HOLDFAST_FLUSH_TIMEOUT",
+    description: "how long the end of the program waits for delivery",
+    takes: seconds,
+    fallback: "5"
+  },
+  {
+    name: "OPENAI_API_KEY",
+    description: "the key of an OpenAI-compatible endpoint; without it a template writes the narrative",
+    takes: "a key",
+    secret: true
+  },
+  {
+    name: "OPENAI_BASE_URL",
+    description: "the endpoint's base, up to and with /v1",
+    takes: "an http or https URL such as http://localhost:11434/v1",
+    fallback: "https://api.openai.com/v1"
+  },
+  {
+    name: "OPENAI_MODEL",
+    description: "the model that writes the narrative",
+    takes: "a model's name",
+    fallback: NarrativeModel.defaultModel
+  },
+  {
+    name: "HOLDFAST_LOG_LEVEL",
+    description: "the least severe level that is logged",
+    takes: "trace, debug, info, warn, error, fatal or none",
+    fallback: "info"
+  },
+  {
+    name: "HOLDFAST_LOG_FORMAT",
+    description: "how an entry is written; auto is pretty in a terminal and JSON elsewhere",
+    takes: "json, pretty or auto",
+    fallback: "auto"
+  },
+  { name: "NO_COLOR", description: "no colour, whatever the terminal can do", takes: "anything" },
+  { name: "FORCE_COLOR", description: "colour although there is no terminal; 0 for none", takes: "anything" },
+  {
+    name: "COLUMNS",
+    description: "the width where there is no terminal",
+    takes: "a number of columns",
+    fallback: "100"
+  }
+]
+
+const takes: Readonly<Record<string, string>> = Object.fromEntries(variables.map((each) => [each.name, each.takes]))
+
+/**
+ * What the environment says.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Settings {
+  readonly logging: Logging.Options
+  readonly database: Database.Options
+  /** None without keys. */
+  readonly langfuse: Option.Option<Langfuse.Options>
+  readonly model: NarrativeModel.Options
+}
+
+/**
+ * Reads and checks all of it; the first variable that is malformed is the error.
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const load: Effect.Effect<Settings, ConfigurationError> = Effect.all({
+  logging: Logging.fromEnvironment,
+  database: Effect.mapError(Database.config, (error) => fromConfigError(error, takes)),
+  langfuse: Langfuse.fromEnvironment,
+  model: Effect.mapError(NarrativeModel.config, (error) => fromConfigError(error, takes))
+})
