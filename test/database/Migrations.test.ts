@@ -129,12 +129,19 @@ for (const backend of postgres) {
   it.scopedLive("sees what another process made while it waited for its turn", () =>
     Effect.gen(function* () {
       const { layer, url = "" } = yield* backend.create
+      const inside = yield* Deferred.make<void>()
       const go = yield* Deferred.make<void>()
       const create = statement("create table slow (n int)")
       const list = (up: Migrations.Migration["up"]) => [{ id: 1, name: "slow", up }]
-      const first = yield* Migrations.run("slow", list(Effect.zipRight(Deferred.await(go), create)), {
-        schema: "app"
-      }).pipe(Effect.provide(layer), Effect.fork)
+      const held = Deferred.succeed(inside, undefined).pipe(
+        Effect.zipRight(Deferred.await(go)),
+        Effect.zipRight(create)
+      )
+      const first = yield* Migrations.run("slow", list(held), { schema: "app" }).pipe(
+        Effect.provide(layer),
+        Effect.fork
+      )
+      yield* Deferred.await(inside)
       // one connection, so that the look before the lock and the one after it share the server's caches
       const second = yield* Migrations.run("slow", list(create), { schema: "app" }).pipe(
         Effect.provide(Database.layerPostgres({ url: Redacted.make(url), maxConnections: 1 })),
