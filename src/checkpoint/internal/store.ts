@@ -182,8 +182,6 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
     const sql = client.withoutTransforms()
     const tables = statements.tables(schema)
     yield* Migrations.run("checkpoint", migrations.make(tables), { schema }).pipe(
-      // whoever waited for another's first migration may not see its table yet, and meets its note instead
-      Effect.retry({ times: 3, while: (error) => error._tag === "SqlError" && Transaction.code(error) === "23505" }),
       Effect.catchTag("SqlError", (error) => Effect.fail(fromSqlError("setup", undefined)(error)))
     )
     const text = statements.make(tables)
