@@ -1,0 +1,182 @@
+/**
+ * The vocabulary of docs/tracing.md is what a program that makes every kind of observation makes: names, types, metadata keys and their types,
+ * scores. And the tree drawn there is the tree of the program below.
+ */
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { Annotation, END, START, StateGraph } from "@langchain/langgraph"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import * as Agent from "../../src/agent/Agent.js"
+import * as Swarm from "../../src/agent/Swarm.js"
+import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
+import * as CheckpointManager from "../../src/checkpoint/CheckpointManager.js"
+import * as Graph from "../../src/graph/Graph.js"
+import * as Observation from "../../src/observability/Observation.js"
+import * as Trace from "../../src/observability/Trace.js"
+import * as Testing from "../../src/testing.js"
+import { root } from "../package/built.js"
+import { finish, permanent } from "../resilience/support.js"
+
+const documentation = readFileSync(join(root, "docs/tracing.md"), "utf8")
+
+const down = (): Error => new Error("503 Service Unavailable")
+
+/** A desk whose prices fail in three ways, and whose news are never to be had. */
+const desk = () => {
+  const cached = Agent.make("cached", (ticker: string) => Effect.succeed(`${ticker}: 41`), {
+    retry: false,
+    timeout: false,
+    circuitBreaker: false
+  })
+  const prices = Agent.make("prices", Testing.outcomes(Effect.fail(down()), Effect.never, Effect.fail(down())), {
+    timeout: "2 seconds",
+    retry: { maxAttempts: 4, base: "1 second", jitter: false },
+    circuitBreaker: { failureThreshold: 3, resetAfter: "1 minute" }
+  }).pipe(Agent.orElse(cached))
+  const rates = Agent.make("rates", (_: string) => Effect.succeed(4.25))
+  const news = Agent.make("news", Testing.outcomes(Effect.fail(permanent())))
+  return { prices, swarm: Swarm.make("desk", { required: { prices, rates }, optional: { news } }) }
+}
+
+/** What the swarm above leaves out: bounds, a probe that closes a breaker, a swarm that cannot bear its losses. */
+const rest = Effect.gen(function* () {
+  const probed = Agent.make("probed", Testing.outcomes(Effect.fail(down()), Effect.succeed(1)), {
+    deadline: "1 minute",
+    retry: { maxAttempts: 2, base: "5 seconds", jitter: false },
+    circuitBreaker: { failureThreshold: 1, resetAfter: "2 seconds", successThreshold: 1 }
+  })
+  yield* Agent.invoke(probed, "x")
+  const lost = Agent.make("lost", Testing.outcomes(Effect.fail(permanent())))
+  yield* Effect.exit(Swarm.make("lost_swarm", { required: { lost } }).run("x"))
+})
+
+const stored = Effect.gen(function* () {
+  const manager = yield* CheckpointManager.CheckpointManager
+  const state = { workflowId: "w1", phase: "collect", schema: Schema.Number }
+  yield* manager.save({ ...state, state: 1, version: "2" })
+  yield* manager.load(state)
+  yield* manager.resume("w1", Schema.Number)
+
+  const checkpointer = yield* Checkpointer.Checkpointer
+  const State = Annotation.Root({ text: Annotation<string> })
+  const node = yield* Graph.node("upper", ({ text }: typeof State.State) =>
+    Effect.succeed({ text: text.toUpperCase() })
+  )
+  const graph = new StateGraph(State)
+    .addNode("upper", node)
+    .addEdge(START, "upper")
+    .addEdge("upper", END)
+    .compile({ checkpointer })
+  yield* Graph.run(graph, { text: "a" }, { threadId: "t1" })
+  yield* Graph.state(graph, "t1")
+})
+
+const storage = Layer.merge(Checkpointer.layer(), CheckpointManager.layer()).pipe(
+  Layer.provide(Testing.layerDatabase),
+  Layer.orDie
+)
+
+const swarms: ReadonlySet<string> = new Set(["desk", "lost_swarm"])
+
+/** The name as the tables have it. */
+const generic = (name: string): string =>
+  swarms.has(name) ? "<swarm>" : name.replace(/^agent_.*/, "agent_<id>").replace(/^node_.*/, "node_<name>")
+
+/** The rows of the table that has these heads. */
+const table = (...heads: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> => {
+  const lines = documentation.split("\n")
+  const first = lines.indexOf(`| ${heads.join(" | ")} |`)
+  assert.isAtLeast(first, 0, `there is a table of ${heads.join(", ")}`)
+  const rows: Array<ReadonlyArray<string>> = []
+  for (const line of lines.slice(first + 2)) {
+    if (!line.startsWith("| ")) break
+    rows.push(
+      line
+        .slice(2, -2)
+        .split(" | ")
+        .map((cell) => cell.replace(/^`(.*)`$/, "$1"))
+    )
+  }
+  return rows
+}
+
+const sorted = (lines: Iterable<string>): ReadonlyArray<string> => [...new Set(lines)].sort()
+
+const kindOf = (value: unknown): string =>
+  Array.isArray(value) ? "list" : typeof value === "string" ? "text" : typeof value
+
+const everything = Effect.gen(function* () {
+  yield* Effect.flatten(finish(Effect.zipRight(desk().swarm.run("AAPL"), rest)))
+  yield* stored
+}).pipe(
+  Observation.span("root"),
+  Effect.zipRight(Effect.flatMap(Trace.Recorder, (recorder) => recorder.spans)),
+  Effect.map((spans) => spans.filter(({ name }) => name !== "root")),
+  Effect.provide(Testing.layer),
+  Effect.provide(storage) // around the recorder: opening a database is Effect's own spans
+)
+
+describe("docs/tracing.md", () => {
+  it.effect("names every observation, type, key and score that occurs, and no other", () =>
+    Effect.gen(function* () {
+      const spans = yield* everything
+      assert.deepStrictEqual(
+        sorted(spans.map(({ name, type }) => `${generic(name)} ${type}`)),
+        sorted(table("observation", "type", "when", "level").map(([name, type]) => `${name} ${type}`))
+      )
+      assert.deepStrictEqual(
+        sorted(
+          spans.flatMap(({ metadata, name }) =>
+            Object.entries(metadata).map(([key, value]) => `${generic(name)} ${key} ${kindOf(value)}`)
+          )
+        ),
+        sorted(
+          table("observation", "key", "type", "meaning").map(
+            ([name, key, type]) => `${name} ${key} ${type?.split(/[ ,]/)[0]}`
+          )
+        )
+      )
+      assert.deepStrictEqual(
+        sorted(spans.flatMap(({ name, scores }) => scores.map((score) => `${score.name} ${generic(name)}`))),
+        sorted(table("score", "on", "value").map(([score, name]) => `${score} ${name}`))
+      )
+    })
+  )
+
+  it.effect("gives each kind of end the level that it says", () =>
+    Effect.gen(function* () {
+      const spans = yield* everything
+      const levels = (name: string) =>
+        sorted(spans.filter((span) => generic(span.name) === name).map(({ level }) => level))
+      assert.deepStrictEqual(levels("agent_<id>"), ["DEFAULT", "ERROR", "WARNING"])
+      assert.deepStrictEqual(levels("retry_execution"), ["DEFAULT", "ERROR"])
+      assert.deepStrictEqual(levels("attempt"), ["DEFAULT", "ERROR", "WARNING"])
+      assert.deepStrictEqual(levels("circuit_breaker_transition"), ["DEFAULT", "WARNING"])
+      assert.deepStrictEqual(levels("<swarm>"), ["ERROR", "WARNING"])
+      const found = (errorType: string) =>
+        spans.some(({ metadata, name }) => name === "attempt" && metadata["error_type"] === errorType)
+      assert.isTrue(found("AgentTimeoutError") && found("CircuitBreakerOpenError"))
+    })
+  )
+
+  it.effect("draws the tree of a run that failed as it is drawn", () =>
+    Effect.gen(function* () {
+      const { swarm } = desk()
+      const spans = yield* Effect.flatten(
+        finish(
+          swarm
+            .run("AAPL")
+            .pipe(
+              Effect.zipRight(Effect.flatMap(Trace.Recorder, (recorder) => recorder.spans)),
+              Effect.provide(Testing.layer)
+            )
+        )
+      )
+      const drawn = Trace.render(spans, { color: false, width: 130 })
+      assert.include(documentation, `\`\`\`text\n${drawn}\n\`\`\``, drawn)
+    })
+  )
+})
