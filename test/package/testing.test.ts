@@ -25,7 +25,7 @@ describe("outcomes", () => {
 
   it.effect("are met by retries, which the recorder has seen", () =>
     Effect.gen(function* () {
-      const agent = Agent.make("flaky", Testing.outcomes(Effect.fail(new Error("503")), Effect.succeed(42)))
+      const agent = Agent.make("flaky", Testing.outcomes(Effect.fail(new Broken("503")), Effect.succeed(42)))
       const fiber = yield* Effect.fork(agent.invoke(undefined))
       yield* TestClock.adjust(Duration.minutes(5))
       assert.strictEqual(yield* Fiber.join(fiber), 42)
