@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import * as Database from "../database/Database.js"
+import * as Postgres from "../database/internal/postgres.js"
 import * as Langfuse from "../langfuse/Langfuse.js"
 import { type ConfigurationError, fromConfigError } from "../observability/ConfigurationError.js"
 import * as Logging from "../observability/Logging.js"
@@ -183,7 +184,10 @@ export interface Settings {
  */
 export const load: Effect.Effect<Settings, ConfigurationError> = Effect.all({
   logging: Logging.fromEnvironment,
-  database: Effect.mapError(Database.config, (error) => fromConfigError(error, takes)),
+  database: Database.config.pipe(
+    Effect.mapError((error) => fromConfigError(error, takes)),
+    Effect.tap(({ url }) => (url === undefined ? Effect.void : Postgres.location(url)))
+  ),
   langfuse: Langfuse.fromEnvironment,
   model: Effect.mapError(NarrativeModel.config, (error) => fromConfigError(error, takes))
 })

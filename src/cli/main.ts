@@ -15,7 +15,7 @@ import * as FiberId from "effect/FiberId"
 import { command } from "./command.js"
 import * as Failure from "./Failure.js"
 import * as terminal from "./internal/terminal.js"
-import { unknownOption } from "./internal/usage.js"
+import * as usage from "./internal/usage.js"
 import { UsageError } from "./UsageError.js"
 
 /** How long a run that was asked to stop may take to write its checkpoint and deliver its spans. */
@@ -58,7 +58,7 @@ const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): number => {
 }
 
 const main = Effect.suspend(() => {
-  const mistake = unknownOption(process.argv.slice(2), command)
+  const mistake = usage.mistake(process.argv.slice(2), command)
   return mistake === undefined
     ? Command.run(command, { name: "holdfast", version })(process.argv)
     : Effect.fail(mistake)

@@ -9,9 +9,6 @@ import { UsageError } from "../UsageError.js"
 
 const builtIn = ["--help", "-h", "--version", "--wizard", "--completions", "--log-level"]
 
-const optionsOf = (help: HelpDoc.HelpDoc): ReadonlyArray<string> =>
-  stripVTControlCharacters(HelpDoc.toAnsiText(help)).match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? []
-
 /** The number of edits between two words (Levenshtein), to guess what was meant. */
 const distance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
@@ -26,18 +23,32 @@ const distance = (a: string, b: string): number => {
   return row[b.length] ?? 0
 }
 
-/** The mistake in these arguments, if one of them is an option that the command does not have. */
-export const unknownOption = <Name extends string, R, E, A>(
+/** The mistake in these arguments, if one of them is an option that the command does not have, or one that lacks its value. */
+export const mistake = <Name extends string, R, E, A>(
   args: ReadonlyArray<string>,
   root: Command.Command<Name, R, E, A>
 ): UsageError | undefined => {
   const name = args.find((arg) => !arg.startsWith("-"))
-  const help = name === undefined ? undefined : HashMap.get(Command.getSubcommands(root), name)
-  if (name === undefined || help === undefined || help._tag === "None") return undefined
-  const known = [...builtIn, ...optionsOf(CommandDescriptor.getHelp(help.value, CliConfig.defaultConfig))]
-  const unknown = args.find((arg) => /^--?[a-z]/i.test(arg) && !known.includes(arg.split("=")[0] ?? arg))
-  if (unknown === undefined) return undefined
-  const near = known.filter((each) => distance(each, unknown) <= 2)
-  const hint = near.length > 0 ? `did you mean ${near[0]}?` : `see \`holdfast ${name} --help\`.`
-  return new UsageError({ message: `unknown option ${unknown} of \`holdfast ${name}\`; ${hint}` })
+  const command = name === undefined ? undefined : HashMap.get(Command.getSubcommands(root), name)
+  if (name === undefined || command === undefined || command._tag === "None") return undefined
+  const help = stripVTControlCharacters(
+    HelpDoc.toAnsiText(CommandDescriptor.getHelp(command.value, CliConfig.defaultConfig))
+  )
+  const known = [...builtIn, ...(help.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? [])]
+  const unknown = args.find((arg) => isOption(arg) && !known.includes(arg.split("=")[0] ?? arg))
+  if (unknown !== undefined) {
+    const near = known.filter((each) => distance(each, unknown) <= 2)
+    const hint = near.length > 0 ? `did you mean ${near[0]}?` : `see \`holdfast ${name} --help\`.`
+    return new UsageError({ message: `unknown option ${unknown} of \`holdfast ${name}\`; ${hint}` })
+  }
+  const lacking = args.find((arg, index) => {
+    const next = args[index + 1]
+    return known.includes(arg) && new RegExp(`${arg} [A-Z]`).test(help) && (next === undefined || isOption(next))
+  })
+  return lacking === undefined
+    ? undefined
+    : new UsageError({ message: `${lacking} needs a value; see \`holdfast ${name} --help\`.` })
 }
+
+/** Words with letters; a negative number is a value. */
+const isOption = (arg: string): boolean => /^--?[a-z]/i.test(arg)
