@@ -3,9 +3,7 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
@@ -14,6 +12,7 @@ import * as Observation from "../observability/Observation.js"
 import * as Failure from "../resilience/Failure.js"
 import * as numbers from "../resilience/internal/numbers.js"
 import type * as Agent from "./Agent.js"
+import * as stages from "./internal/stages.js"
 
 /**
  * How much is missing: 0 when at least 80 % of the agents succeeded, 1 when at least 50 %, 2 when fewer.
@@ -308,33 +307,6 @@ const fromMembers = <In, Findings, E, R>(
   return swarm
 }
 
-type Settled = { readonly member: Member; readonly exit: Exit.Exit<unknown, unknown> }
-
-/**
- * Runs one stage. A signal of LangGraph's ends the whole; every other failure stays with its agent. So does an interruption that is seen
- * here: it came from inside the agent, since one of the swarm's own leaves nobody to look.
- */
-const runStage = (
-  members: ReadonlyArray<Member>,
-  input: unknown,
-  concurrency: number | "unbounded"
-): Effect.Effect<ReadonlyArray<Settled>, unknown, unknown> =>
-  Effect.forEach(
-    members,
-    (member) =>
-      Effect.flatMap(
-        Effect.exit<unknown, unknown, unknown>(member.agent.invoke(input)),
-        (exit): Effect.Effect<Settled, unknown> =>
-          exit._tag === "Failure" && Failure.fromCause(exit.cause, signalsOnly).kind === "control-flow"
-            ? Effect.failCause(exit.cause)
-            : Effect.succeed({ member, exit })
-      ),
-    { concurrency }
-  )
-
-const signalsOnly = (error: unknown): Failure.Failure =>
-  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
-
 /** The degradation, on the swarm's observation. */
 const observe = (result: Result<unknown>, completed: boolean): Effect.Effect<void> => {
   const missing = result.failed.map(({ agent }) => agent)
@@ -359,11 +331,11 @@ const run = <In, Findings, E, R>(
 ): Effect.Effect<Result<Findings, E>, CriticalDegradationError, R> => {
   const last = Math.max(...swarm.members.map((member) => member.stage))
   const work = Effect.gen(function* () {
-    const settled: Array<Settled> = []
+    const settled: Array<stages.Settled> = []
     for (let stage = 1; stage <= last; stage++) {
       const members = swarm.members.filter((member) => member.stage === stage)
-      const given = stage === 1 ? input : { input, findings: findingsOf(settled) }
-      settled.push(...(yield* runStage(members, given, swarm.concurrency)))
+      const given = stage === 1 ? input : { input, findings: stages.findingsOf(settled) }
+      settled.push(...(yield* stages.runStage(members, given, swarm.concurrency)))
       const lost = stage === 1 ? criticalLoss(swarm, settled) : undefined
       if (lost !== undefined) {
         yield* observe(resultOf(swarm, settled), false)
@@ -382,23 +354,11 @@ const run = <In, Findings, E, R>(
   >
 }
 
-const findingsOf = (settled: ReadonlyArray<Settled>): Record<string, unknown> =>
-  Object.fromEntries(
-    settled.flatMap(({ exit, member }) => (exit._tag === "Success" ? [[member.name, exit.value]] : []))
-  )
-
-const failedOf = (settled: ReadonlyArray<Settled>): ReadonlyArray<FailedAgent> =>
-  settled.flatMap(({ exit, member }) =>
-    exit._tag === "Failure"
-      ? [{ agent: member.name, required: member.required, error: Cause.originalError(Cause.squash(exit.cause)) }]
-      : []
-  )
-
 const criticalLoss = (
   swarm: Swarm<never, unknown, unknown, unknown>,
-  settled: ReadonlyArray<Settled>
+  settled: ReadonlyArray<stages.Settled>
 ): CriticalDegradationError | undefined => {
-  const failed = failedOf(settled)
+  const failed = stages.failedOf(settled)
   const required = settled.filter(({ member }) => member.required).length
   const failedShare = failed.filter((each) => each.required).length / required
   return failedShare > swarm.thresholds.critical
@@ -407,20 +367,20 @@ const criticalLoss = (
         failedShare,
         threshold: swarm.thresholds.critical,
         failed,
-        findings: findingsOf(settled)
+        findings: stages.findingsOf(settled)
       })
     : undefined
 }
 
 const resultOf = (
   swarm: Swarm<never, unknown, unknown, unknown>,
-  settled: ReadonlyArray<Settled>
+  settled: ReadonlyArray<stages.Settled>
 ): Result<Record<string, unknown>> => {
-  const failed = failedOf(settled)
+  const failed = stages.failedOf(settled)
   const successRate = (settled.length - failed.length) / settled.length
   const { degraded, healthy } = swarm.thresholds
   return {
-    findings: findingsOf(settled),
+    findings: stages.findingsOf(settled),
     failed,
     successRate,
     degradationLevel: successRate >= healthy ? 0 : successRate >= degraded ? 1 : 2

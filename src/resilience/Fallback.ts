@@ -82,12 +82,21 @@ export interface FailedWay {
  * ])
  * ```
  */
-export const chain = <A, E, R>(
+export const chain = <W extends Way<unknown, unknown, unknown>>(
   name: string,
-  ways: ReadonlyArray<Way<A, E, R>>,
+  ways: ReadonlyArray<W>,
   onFailed: (failed: ReadonlyArray<FailedWay>) => Effect.Effect<void> = () => Effect.void
-): Effect.Effect<A, FallbackExhaustedError, R> => {
-  const from = (index: number, failed: ReadonlyArray<FailedWay>): Effect.Effect<A, FallbackExhaustedError, R> => {
+): Effect.Effect<Effect.Effect.Success<W["effect"]>, FallbackExhaustedError, Effect.Effect.Context<W["effect"]>> => {
+  // the ways are of different types; each gives what the union of them all gives
+  type Answer = Effect.Effect<
+    Effect.Effect.Success<W["effect"]>,
+    FallbackExhaustedError,
+    Effect.Effect.Context<W["effect"]>
+  >
+  const from = (
+    index: number,
+    failed: ReadonlyArray<FailedWay>
+  ): Effect.Effect<unknown, FallbackExhaustedError, unknown> => {
     const way = ways[index]
     if (way === undefined) return Effect.fail(new FallbackExhaustedError({ agent: name, errors: failed }))
     return Effect.catchAllCause(way.effect, (cause) => {
@@ -100,7 +109,7 @@ export const chain = <A, E, R>(
       return Effect.zipRight(onFailed(all), from(index + 1, all))
     })
   }
-  return from(0, [])
+  return from(0, []) as Answer
 }
 
 /** An aborted call is a failure of that way; only a signal of LangGraph's passes. */
@@ -141,7 +150,7 @@ export const orElse: {
     that: () => Effect.Effect<A2, E2, R2>,
     name = "effect"
   ): Effect.Effect<A | A2, FallbackExhaustedError, R | R2> =>
-    chain<A | A2, E | E2, R | R2>(name, [
+    chain<Way<A, E, R> | Way<A2, E2, R2>>(name, [
       { name: "primary", effect: self },
       { name: "fallback_1", effect: Effect.suspend(that) }
     ])

@@ -5,6 +5,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { dual } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
@@ -95,18 +97,53 @@ const boundOf = (what: string, input: Options | Duration.DurationInput): Bound =
   }
 }
 
-/** What has no time left is not begun. */
+/** How the body ended, or nothing when the timer was first. */
+const firstOf = <A, E>(
+  body: Fiber.RuntimeFiber<A, E>,
+  timer: Fiber.RuntimeFiber<void>
+): Effect.Effect<Exit.Exit<A, E> | undefined> =>
+  Effect.async((resume) => {
+    const ended = (exit: Exit.Exit<A, E>) => resume(Effect.succeed(exit))
+    const elapsed = () => resume(Effect.succeed(undefined))
+    body.addObserver(ended)
+    timer.addObserver(elapsed)
+    return Effect.sync(() => {
+      body.removeObserver(ended)
+      timer.removeObserver(elapsed)
+    })
+  })
+
+/**
+ * What has no time left is not begun.
+ *
+ * Effect's own timeouts and races tie their fibers to a scope. Inside a concurrent `Effect.forEach` that is not the fiber that waits, so when a
+ * sibling fails, `Effect.timeoutFail` goes on waiting for its timer and `Effect.raceFirst` leaves its body running. Here whoever waits holds
+ * both fibers, and ends them in every way out.
+ */
 const bounded = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   millis: number,
   wait: boolean,
   onTimeout: () => AgentTimeoutError
-): Effect.Effect<A, E | AgentTimeoutError, R> =>
-  millis === Number.POSITIVE_INFINITY
-    ? self
-    : millis <= 0
-      ? Effect.failSync(onTimeout)
-      : Effect.timeoutFail(wait ? self : Effect.disconnect(self), { duration: millis, onTimeout })
+): Effect.Effect<A, E | AgentTimeoutError, R> => {
+  if (millis === Number.POSITIVE_INFINITY) return self
+  if (millis <= 0) return Effect.failSync(onTimeout)
+  const stop: (body: Fiber.RuntimeFiber<A, E>) => Effect.Effect<unknown> = wait ? Fiber.interrupt : Fiber.interruptFork
+  return Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.forkDaemon(restore(self)), (body) =>
+      Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(millis))), (timer) =>
+        restore(firstOf(body, timer)).pipe(
+          Effect.onInterrupt(() => stop(body)),
+          Effect.ensuring(Fiber.interruptFork(timer)),
+          Effect.flatMap((exit): Effect.Effect<A, E | AgentTimeoutError> => {
+            if (exit === undefined) return Effect.zipRight(stop(body), Effect.failSync(onTimeout))
+            return exit._tag === "Success" ? Effect.as(body.inheritAll, exit.value) : exit
+          })
+        )
+      )
+    )
+  )
+}
 
 /**
  * Bounds one attempt. When the deadline in force comes first, it is what ends the attempt, and the error says so.

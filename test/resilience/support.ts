@@ -7,6 +7,9 @@ export const transient = (n = 0) => Object.assign(new Error(`transient ${n}`), {
 export const permanent = () => Object.assign(new Error("permanent"), { status: 400 })
 export const signal = () => Object.assign(new Error("ask a person"), { name: "GraphInterrupt", is_bubble_up: true })
 
+/** Lets every other fiber go as far as it can. */
+export const others = Effect.repeatN(Effect.yieldNow(), 8)
+
 /** Runs to the end while an hour passes. */
 export const finish = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.gen(function* () {
