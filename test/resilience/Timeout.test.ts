@@ -180,8 +180,8 @@ describe("Timeout.attempt", () => {
     }
     const odd: string = "soon"
     assert.throws(() => attempt(odd as `${number} millis`)(Effect.void), /got "soon"/)
-    attempt([1, 5])(Effect.void)
-    attempt(Duration.minutes(1))(Effect.void)
+    assert.isTrue(Effect.isEffect(attempt([1, 5])(Effect.void)))
+    assert.isTrue(Effect.isEffect(attempt(Duration.minutes(1))(Effect.void)))
   })
 })
 
