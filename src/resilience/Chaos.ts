@@ -118,8 +118,8 @@ export const layer = (options: Options): Layer.Layer<Chaos> => {
         if (agents?.has(agent) === false) return undefined
         const call = (calls.get(agent) ?? 0) + 1
         calls.set(agent, call)
-        if (draw(seed, agent, call, "whether") >= rate) return undefined
-        const fault = faults[Math.floor(draw(seed, agent, call, "which") * faults.length)]
+        if (draw(seed, agent, call, "hit") >= rate) return undefined
+        const fault = faults[Math.floor(draw(seed, agent, call, "fault") * faults.length)]
         return fault === undefined ? undefined : { fault, call }
       },
       random: (agent) => {
