@@ -32,14 +32,20 @@ const glyphs: Readonly<Record<Phase, readonly [glyph: string, style: terminal.St
 }
 
 const nameWidth = 14
+/** What a row in columns takes; in a terminal that is narrower its parts stand close. */
+const rowWidth = 51
 
 const line = (row: Row, nowMillis: number, width: number, paint: terminal.Paint): string => {
   const [glyph, style] = glyphs[row.phase]
   const seconds = `${(Math.max(0, (row.endMillis ?? nowMillis) - row.startMillis) / 1000).toFixed(1)} s`
-  const attempt = `attempt ${row.attempt}${row.maxAttempts === undefined ? "" : `/${row.maxAttempts}`}`
+  const tries = `${row.attempt}${row.maxAttempts === undefined ? "" : `/${row.maxAttempts}`}`
+  if (width < rowWidth) {
+    return `  ${paint(style, glyph)} ${terminal.cut(`${row.agent} ${row.phase} ${tries} ${seconds}`, width - 4)}`
+  }
+  const attempt = `attempt ${tries}`
   const head = `${row.agent.padEnd(nameWidth)} ${row.phase.padEnd(11)} ${attempt.padEnd(12)} ${seconds.padStart(7)}`
-  const note =
-    row.note === "" ? "" : `  ${terminal.cut(row.note.replace(/\s+/g, " "), Math.max(0, width - head.length - 6))}`
+  const room = width - head.length - 6
+  const note = row.note === "" || room < 8 ? "" : `  ${terminal.cut(row.note.replace(/\s+/g, " "), room)}`
   return `  ${paint(style, glyph)} ${head}${paint("dim", note)}`
 }
 

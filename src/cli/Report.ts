@@ -119,9 +119,9 @@ const strategyLines = (state: State.State, paint: terminal.Paint, width: number)
   const out: Array<string> = []
   for (const verdict of state.verdicts) {
     const passed = verdict._tag === "Accepted"
-    out.push(
-      `  ${passed ? paint("green", "✓ accepted") : paint("red", "✗ rejected")}  ${verdict.id}: ${Rule.describe(verdict.rule)}`
-    )
+    const [first = "", ...rest] = terminal.wrap(`${verdict.id}: ${Rule.describe(verdict.rule)}`, width - 14)
+    out.push(`  ${passed ? paint("green", "✓ accepted") : paint("red", "✗ rejected")}  ${first}`)
+    out.push(...rest.map((part) => `    ${part}`))
     out.push(...terminal.wrap(verdict.reason, width - 4).map((part) => `    ${part}`))
   }
   const { outcome } = state
@@ -131,7 +131,12 @@ const strategyLines = (state: State.State, paint: terminal.Paint, width: number)
     const { buyAndHold, id, performance } = outcome.report
     out.push(
       "",
-      `  Out of sample, ${performance.from} to ${performance.to}, ${performance.days} days that nothing before has looked at:`
+      ...terminal
+        .wrap(
+          `Out of sample, ${performance.from} to ${performance.to}, ${performance.days} days that nothing before has looked at:`,
+          width - 2
+        )
+        .map((part) => `  ${part}`)
     )
     out.push(
       ...performanceRows([
@@ -179,23 +184,26 @@ export const text = (run: Run, { color, width }: Style): string => {
   const title = (name: string) => ["", paint("bold", name)]
   const missing = swarm?.missing ?? []
   const out = [
-    paint(
-      "bold",
-      `${request.ticker} against ${request.benchmark}, ${request.from} to ${request.to}, ${request.days} days`
-    )
+    ...terminal
+      .wrap(
+        `${request.ticker} against ${request.benchmark}, ${request.from} to ${request.to}, ${request.days} days`,
+        width
+      )
+      .map((part) => paint("bold", part))
   ]
   if (resumed !== undefined) {
     const from =
       resumed.next.length === 0 ? "it had already ended: nothing ran again" : `went on at ${resumed.next.join(", ")}`
-    out.push(`resumed from a checkpoint ${Math.round(resumed.ageSeconds)} s old: ${from}`)
+    out.push(...terminal.wrap(`resumed from a checkpoint ${Math.round(resumed.ageSeconds)} s old: ${from}`, width))
   }
   if (request.chaos !== null) {
-    out.push(`with faults injected into ${percent(request.chaos.rate, 0)} of the calls, seed ${request.chaos.seed}`)
+    const { rate, seed } = request.chaos
+    out.push(...terminal.wrap(`with faults injected into ${percent(rate, 0)} of the calls, seed ${seed}`, width))
   }
 
   out.push(...title("Findings"), ...block(findingLines(state), width))
   if (swarm?.narrative != null) {
-    out.push("", `  ${paint("bold", swarm.narrative.headline)}`)
+    out.push("", ...terminal.wrap(swarm.narrative.headline, width - 2).map((part) => `  ${paint("bold", part)}`))
     for (const paragraph of swarm.narrative.paragraphs) {
       out.push(...terminal.wrap(paragraph, width - 2).map((part) => `  ${part}`))
     }

@@ -109,17 +109,20 @@ const requestOf = (threadId: string) =>
  * @since 0.1.0
  * @category running
  */
-export const goOn = ({ json, model, threadId }: Options) =>
+export const goOn = (options: Options) =>
   Effect.gen(function* () {
-    const prepared = yield* Question.reload(yield* requestOf(threadId))
+    const prepared = yield* Question.reload(yield* requestOf(options.threadId))
+    yield* Effect.provide(goOnWith(prepared, options), layers.tracing)
+  })
+
+const goOnWith = (prepared: Question.Prepared, { json, model, threadId }: Options) =>
+  Effect.gen(function* () {
     const checkpointer = yield* Checkpointer.Checkpointer
-    const graph = yield* Research.graph(prepared, checkpointer, { model, callbacks: Effect.succeed([]) })
+    const graph = yield* Research.graph(prepared, checkpointer, { model, callbacks })
     const snapshot = yield* Graph.state(graph, threadId)
     const written = snapshot.createdAt === undefined ? Date.now() : Date.parse(snapshot.createdAt)
     const resumed = { next: snapshot.next, ageSeconds: Math.max(0, (Date.now() - written) / 1000) }
-    if (snapshot.next.length > 0) {
-      return yield* runAndPrint(prepared, { threadId, json, model, resumed })
-    }
+    if (snapshot.next.length > 0) return yield* runAndPrint(prepared, { threadId, json, model, resumed })
     const state = yield* Schema.decodeUnknown(State.State)(snapshot.values)
-    return yield* print({ threadId, state, resumed, spans: [] }, json)
-  }).pipe(Effect.provide(layers.tracing))
+    yield* print({ threadId, state, resumed, spans: [] }, json)
+  })

@@ -28,6 +28,8 @@ export interface Running {
 export interface Options {
   readonly cwd: string
   readonly env?: Readonly<Record<string, string>>
+  /** Nobody reads standard output: it is closed at once. */
+  readonly deaf?: boolean
 }
 
 let bin: string | undefined
@@ -41,7 +43,7 @@ const executable = (): string => {
 /** Starts `holdfast`. If it still lives when the scope closes, it is killed. */
 export const start = (
   args: ReadonlyArray<string>,
-  { cwd, env = {} }: Options
+  { cwd, deaf = false, env = {} }: Options
 ): Effect.Effect<Running, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync((): Running => {
@@ -61,6 +63,7 @@ export const start = (
         said.stderr += text
         for (const listener of listeners) listener()
       })
+      if (deaf) child.stdout.destroy()
       let over = false
       const ended = new Promise<Ended>((resolve) =>
         child.once("close", (code, signal) => {
