@@ -109,7 +109,8 @@ const fibersOf = (config: Config): Fibers | undefined => {
 
 /** LangGraph writes into what a node throws: it must be an extensible Error. */
 const throwable = (cause: Cause.Cause<unknown>): Error => {
-  const error = Cause.squash(cause)
+  // under a span Effect fails with a proxy of the error
+  const error = Cause.originalError(Cause.squash(cause))
   if (error instanceof Cause.UnknownException && error.error instanceof Error) return error.error
   return error instanceof Error && Object.isExtensible(error)
     ? error

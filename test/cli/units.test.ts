@@ -79,9 +79,10 @@ const fakeStream = (options: { readonly isTTY: boolean; readonly columns?: numbe
 const attempt = (number: number, outcome: Effect.Effect<void>) =>
   Observation.span(outcome, "attempt", { metadata: { attempt: number, max_attempts: 3 } })
 
-const agent = (id: string, work: Effect.Effect<void>) =>
+const agent = (id: string, work: Effect.Effect<void>, outcome: Effect.Effect<void> = Effect.void) =>
   work.pipe(
     Observation.span("retry_execution", { type: "chain" }),
+    Effect.zipRight(outcome),
     Observation.span(`agent_${id}`, { type: "agent", metadata: { max_attempts: 3 } })
   )
 
@@ -96,8 +97,9 @@ const work = Effect.zipRight(
   ),
   agent(
     "broken",
+    attempt(1, Effect.void),
     Observation.annotate({ level: "ERROR", statusMessage: "Error: a reason that is told at length" })
-  ).pipe(Effect.zipLeft(Observation.annotate({})))
+  )
 )
 
 const env = (values: Readonly<Record<string, string | undefined>>) =>
