@@ -77,7 +77,7 @@ export const swarm = ({ callbacks, model }: Options) => {
   const template = Agent.make(
     "narrative_template",
     (upstream: Swarm.Upstream<Prices.Selection, Findings>) => Effect.sync(() => Narrative.template(noteOf(upstream))),
-    { retry: false, timeout: false, circuitBreaker: false }
+    { retry: false, timeout: "2 seconds", circuitBreaker: false }
   )
   const narrative = Agent.make(
     "narrative",
