@@ -7,6 +7,7 @@ import * as Trace from "../observability/Trace.js"
 import type * as Performance from "../programs/research/Performance.js"
 import * as Rule from "../programs/research/Rule.js"
 import type * as State from "../programs/research/State.js"
+import { invocation } from "./internal/invocation.js"
 import * as terminal from "./internal/terminal.js"
 
 /**
@@ -230,8 +231,8 @@ export const text = (run: Run, { color, width }: Style): string => {
   out.push(...title("Failures and recoveries"), ...failureLines(state, width))
   if (spans.length > 0) out.push(...title("Trace"), Trace.render(spans, { color, width }).trimEnd())
   out.push(...title("Thread"), `  ${threadId}`)
-  if (state.outcome === null) out.push(`  go on with: npx holdfast resume ${threadId}`)
-  else out.push(`  see it again with: npx holdfast resume ${threadId}`)
+  if (state.outcome === null) out.push(`  go on with: ${invocation} resume ${threadId}`)
+  else out.push(`  see it again with: ${invocation} resume ${threadId}`)
   return `${out.join("\n")}\n`
 }
 

@@ -14,6 +14,7 @@ import type * as NarrativeModel from "../programs/research/NarrativeModel.js"
 import * as Question from "../programs/research/Question.js"
 import * as Research from "../programs/research/Research.js"
 import * as State from "../programs/research/State.js"
+import { invocation } from "./internal/invocation.js"
 import * as terminal from "./internal/terminal.js"
 import * as layers from "./layers.js"
 import * as Progress from "./Progress.js"
@@ -55,7 +56,9 @@ const runAndPrint = (prepared: Question.Prepared, options: Options & { readonly 
         Research.run(prepared, { threadId, checkpointer, model, callbacks, resumed })
       )
     ).pipe(
-      Effect.onInterrupt(() => terminal.write(process.stderr, `stopped; go on with: npx holdfast resume ${threadId}\n`))
+      Effect.onInterrupt(() =>
+        terminal.write(process.stderr, `stopped; go on with: ${invocation} resume ${threadId}\n`)
+      )
     )
     yield* print({ threadId, state, resumed, spans: yield* recorder.spans }, json)
   })

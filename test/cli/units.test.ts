@@ -278,7 +278,7 @@ describe("the report", () => {
         "✓ accepted crossover-10-50",
         "-> recovered: narrative_template took over",
         "circuit breaker closed -> open after 3 failures",
-        "npx holdfast resume t"
+        "npm run holdfast -- resume t"
       ]) {
         assert.include(flat, part)
       }
@@ -299,7 +299,7 @@ describe("the report", () => {
       of({ _tag: "Failed", node: "quality_gate", errorType: "E", message: "gone" }),
       "The run failed at quality_gate: gone"
     )
-    assert.include(of(null), "go on with: npx holdfast resume t")
+    assert.include(of(null), "go on with: npm run holdfast -- resume t")
     assert.strictEqual(Report.document({ ...run, state: { ...state, outcome: null } }).status, "unfinished")
   })
 
