@@ -62,6 +62,7 @@ for (const backend of TestDatabases.backends) {
           const env = { ...database.env, COUNTS: counts }
           const killed = yield* processes.start(file, { env: { ...env, HANGS: "ask" } })
           yield* killed.saw("hanging in ask")
+          yield* killed.saw("join:quick+ask:last") // the result of the other branch is stored
           yield* killed.kill("SIGKILL")
           assert.strictEqual((yield* killed.exited).signal, "SIGKILL")
           deepStrictEqual(runs(counts), { first: 1, quick: 1, ask: 1 })
