@@ -2,25 +2,36 @@
  * Stop calling what does not answer. A breaker counts failures; past its rule's limit it opens and rejects every call at once, until after a
  * break a few probes may show that all is well again.
  *
- * The state machine is the classic one (Nygard, "Release It!", 2007): closed, open, half-open. The rule that opens it is a value of its own, see
- * {@link Rule}.
+ * The state machine is the classic one (Nygard, "Release It!", 2007): closed, open, half-open; and three states that a person brings about. The
+ * rule that opens it is a value of its own, see {@link Rule}.
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
-import * as Observation from "../observability/Observation.js"
-import * as Failure from "./Failure.js"
-import { Machine } from "./internal/breaker.js"
-import * as numbers from "./internal/numbers.js"
+import type * as Schedule from "effect/Schedule"
+import type * as Stream from "effect/Stream"
+import type { Rule } from "./CircuitBreaker/Rule.js"
+import { Store } from "./CircuitBreaker/Store.js"
+import type * as Failure from "./Failure.js"
+import { CircuitBreakerOpenError } from "./internal/breakerError.js"
+import * as guard from "./internal/breakerGuard.js"
+import * as sharing from "./internal/breakerSharing.js"
+
+export * from "./CircuitBreaker/Rule.js"
+export * from "./CircuitBreaker/Store.js"
+export {
+  /**
+   * The rejection of a call by a breaker that is open, half-open with all its probes under way, isolated or forced open.
+   *
+   * @since 0.1.0
+   * @category errors
+   */
+  CircuitBreakerOpenError
+}
 
 /**
  * @since 0.1.0
@@ -35,77 +46,33 @@ export const TypeId: unique symbol = Symbol.for("holdfast/CircuitBreaker")
 export type TypeId = typeof TypeId
 
 /**
+ * - `closed`: calls pass, and are counted
+ * - `open`: calls are rejected until the break is over
+ * - `half-open`: a bounded number of probes pass, all other calls are rejected
+ * - `isolated`: by hand; calls are rejected until it is released, then it is closed
+ * - `forced-open`: by hand; calls are rejected until it is released, then it is half-open
+ * - `disabled`: by hand; calls pass and are counted, and nothing opens it
+ *
  * @since 0.1.0
  * @category models
  */
-export type State = "closed" | "open" | "half-open"
+export type State = "closed" | "open" | "half-open" | "isolated" | "forced-open" | "disabled"
 
 /**
- * The rejection of a call by a breaker that is open, or half-open with all its probes under way.
+ * What is known when a breaker opens: what the length of its break may depend on.
  *
  * @since 0.1.0
- * @category errors
+ * @category models
  */
-export class CircuitBreakerOpenError extends Schema.TaggedError<CircuitBreakerOpenError>(
-  "holdfast/CircuitBreakerOpenError"
-)("CircuitBreakerOpenError", {
-  /** The breaker's name; an agent's breaker has the agent's id. */
-  breaker: Schema.String,
-  state: Schema.Literal("open", "half-open"),
-  /** The failures that opened it. */
-  failureCount: Schema.Number,
-  /** Until a probe may be let through, in milliseconds; 0 while probes are under way. */
-  retryAfterMillis: Schema.Number
-}) {
-  override get message(): string {
-    return this.state === "open"
-      ? `circuit breaker "${this.breaker}" is open after ${this.failureCount} failures; a probe is let through in ${Duration.format(Duration.millis(Math.ceil(this.retryAfterMillis)))}`
-      : `circuit breaker "${this.breaker}" is half-open and all its probes are under way`
-  }
-
-  /** Not worth another try here: the retrying ends and the fallback takes over. */
-  get failure(): Failure.Failure {
-    return { kind: "permanent", reason: "circuit open" }
-  }
-}
-
-/**
- * Decides when enough is enough. A rule keeps its own count and is asked after every counted call.
- *
- * @since 0.1.0
- * @category rules
- */
-export interface Rule {
-  /** A fresh count. */
-  readonly start: () => {
-    /** Takes in one result; true when the breaker must open. */
-    readonly record: (success: boolean) => boolean
-    /** The failures now counted. */
-    readonly failureCount: () => number
-  }
-}
-
-/**
- * Opens after so many failures in a row.
- *
- * @since 0.1.0
- * @category rules
- * @throws `RangeError` when it is no whole number from 1.
- */
-export const consecutive = (failures: number): Rule => {
-  const threshold = numbers.count("CircuitBreaker.consecutive", failures)
-  return {
-    start: () => {
-      let count = 0
-      return {
-        record: (success) => {
-          count = success ? 0 : count + 1
-          return count >= threshold
-        },
-        failureCount: () => count
-      }
-    }
-  }
+export interface Opening {
+  readonly breaker: string
+  readonly key: string | undefined
+  /** How often it has opened since it was last closed: 1 the first time, one more with each failed probe. */
+  readonly openings: number
+  /** The failures now counted. */
+  readonly failureCount: number
+  /** The failure that opened it; absent when a slow success did. */
+  readonly failure: Failure.Failure | undefined
 }
 
 /**
@@ -113,16 +80,36 @@ export const consecutive = (failures: number): Rule => {
  * @category models
  */
 export interface Options {
+  /**
+   * The breaker's name, where something else would choose it: in a {@link Registry} it goes before the name that is asked for, so that agents
+   * which give the same one share a breaker instead of having one an agent id each.
+   */
+  readonly name?: string | undefined
+  /** Tells breakers of one name apart, such as the model of a provider. Default none. */
+  readonly key?: string | undefined
   /** Opens after so many failures in a row. Default 5. Ignored where `rule` is given. */
   readonly failureThreshold?: number | undefined
-  /** Another rule. */
+  /** Another rule: {@link failureRatio}, {@link slowCallRatio}, {@link anyOf} of several, or one of your own. */
   readonly rule?: Rule | undefined
-  /** How long it stays open. Default 60 seconds. A longer `Retry-After` of the failure that opened it is honoured. */
-  readonly resetAfter?: Duration.DurationInput | undefined
-  /** The successes in a row that close it again from half-open. Default 2. */
+  /**
+   * How long it stays open: a duration; a Schedule, whose pauses are taken one after the other with each opening and from the start again when
+   * it was closed (one that ends keeps its last pause; its steps must not wait); or a function. Default 60 seconds. A longer `Retry-After` of
+   * the failure that opened it is honoured.
+   */
+  readonly resetAfter?:
+    | Duration.DurationInput
+    | Schedule.Schedule<unknown, Opening>
+    | ((opening: Opening) => Duration.DurationInput)
+    | undefined
+  /** The successes that close it again from half-open. Default 2. */
   readonly successThreshold?: number | undefined
   /** How many probes may be under way at once while half-open. Default 1. */
   readonly halfOpenPermits?: number | undefined
+  /**
+   * How long probes may stay undecided, since the last was let through, before a fresh round of probes is. What a probe of an earlier round
+   * comes to counts no more. Default 60 seconds.
+   */
+  readonly halfOpenWait?: Duration.DurationInput | undefined
   /** Sorts the errors. Default: the classifier in force, {@link Failure.CurrentClassifier}. */
   readonly classify?: Failure.Classifier | undefined
 }
@@ -135,6 +122,8 @@ export interface Options {
  */
 export interface Transition {
   readonly breaker: string
+  /** Absent for a breaker without one. */
+  readonly key?: string | undefined
   readonly from: State
   readonly to: State
   /** The failures counted when it happened. */
@@ -153,18 +142,55 @@ export interface Snapshot {
 }
 
 /**
+ * Figures. All but `rejected` are of the rule's window; for a rule without one, since the breaker was last closed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Metrics {
+  /** Calls that counted: permanent failures, interruptions and control flow do not. */
+  readonly calls: number
+  readonly failures: number
+  /** Calls that took longer than the rule's bound; 0 where it has none. */
+  readonly slow: number
+  /** 0 to 1; 0 without a call. */
+  readonly failureRatio: number
+  /** 0 to 1; 0 without a call. */
+  readonly slowRatio: number
+  /** Calls rejected since the breaker was made. */
+  readonly rejected: number
+}
+
+/**
  * @since 0.1.0
  * @category models
  */
 export interface CircuitBreaker {
   readonly [TypeId]: TypeId
   readonly name: string
-  /** What it is now. */
+  readonly key: string | undefined
+  /** What it is now. One that is open stays so until a call comes after its break. */
+  readonly state: Effect.Effect<State>
+  /** What it is now, with what a rejection would say. */
   readonly snapshot: Effect.Effect<Snapshot>
+  readonly metrics: Effect.Effect<Metrics>
   /** Every transition from now on, each once. */
   readonly changes: Stream.Stream<Transition>
-  /** Closes it by hand and forgets what was counted; calls under way count no more. */
+  /** Closes it by hand, whatever it is, and forgets what was counted; calls under way count no more. */
   readonly reset: Effect.Effect<void>
+  /** Rejects every call until {@link CircuitBreaker.release} or `reset`: then it is closed. For a service that is taken away on purpose. */
+  readonly isolate: Effect.Effect<void>
+  /** Rejects every call until {@link CircuitBreaker.release}, after which probes must show that all is well, or `reset`. */
+  readonly forceOpen: Effect.Effect<void>
+  /** Lets every call through and only measures, until {@link CircuitBreaker.release} or `reset`. */
+  readonly disable: Effect.Effect<void>
+  /** Ends `isolate` and `disable` (it is closed) and `forceOpen` (it is half-open); else it does nothing. */
+  readonly release: Effect.Effect<void>
+  /**
+   * Changes some options while it runs; the others stay. The state stays, a break under way keeps its length, and another `rule` or
+   * `failureThreshold` starts a fresh count. Throws a `RangeError` when a number makes no sense.
+   */
+  readonly reconfigure: (change: Omit<Options, "name" | "key">) => Effect.Effect<void>
   /** Runs an effect under the breaker; see {@link protect}. */
   readonly protect: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | CircuitBreakerOpenError, R>
 }
@@ -179,7 +205,7 @@ export const isCircuitBreaker = (value: unknown): value is CircuitBreaker =>
   typeof value === "object" && value !== null && TypeId in value
 
 /**
- * A breaker of its own, closed. One for each agent id comes from the {@link Registry}.
+ * A breaker of its own, closed. Those that many share by name come from {@link get}; `options.name` says nothing here.
  *
  * @since 0.1.0
  * @category constructors
@@ -191,100 +217,7 @@ export const isCircuitBreaker = (value: unknown): value is CircuitBreaker =>
  * const breaker = CircuitBreaker.make("prices", { failureThreshold: 3, resetAfter: "10 seconds" })
  * ```
  */
-export const make = (name: string, options: Options = {}): CircuitBreaker => {
-  const what = `circuit breaker "${name}": `
-  const permits = numbers.count(`${what}halfOpenPermits`, options.halfOpenPermits ?? 1)
-  const machine = new Machine(
-    name,
-    options.rule ?? consecutive(numbers.count(`${what}failureThreshold`, options.failureThreshold ?? 5)),
-    numbers.millis(`${what}resetAfter`, options.resetAfter ?? "60 seconds"),
-    numbers.count(`${what}successThreshold`, options.successThreshold ?? 2),
-    permits
-  )
-  const subscribers = new Set<(transition: Transition) => void>()
-
-  /** Asked in the same step of the program as the machine: a move is told to all at once, and seen under whoever caused it. */
-  const announce = (): Effect.Effect<void> => {
-    const moved = machine.take()
-    if (moved === undefined) return Effect.void
-    for (const subscriber of subscribers) subscriber(moved)
-    return observeTransition(moved)
-  }
-
-  const succeeded = (permit: number, clock: Clock.Clock): Effect.Effect<void> => {
-    machine.release(permit, true, numbers.monotonic(clock), 0)
-    return announce()
-  }
-
-  const failed = (permit: number, clock: Clock.Clock, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-    Effect.flatMap(options.classify ? Effect.succeed(options.classify) : Failure.CurrentClassifier, (classify) => {
-      // a classifier that throws must not keep the permit
-      let success: boolean | undefined
-      let retryAfterMillis = 0
-      try {
-        const failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
-        const counts =
-          Failure.isRetryable(failure) || (Failure.isReal(failure) && Option.isSome(Cause.dieOption(cause)))
-        success = counts ? false : undefined
-        retryAfterMillis = failure.retryAfterMillis ?? 0
-      } finally {
-        machine.release(permit, success, numbers.monotonic(clock), retryAfterMillis)
-      }
-      return announce()
-    })
-
-  return {
-    [TypeId]: TypeId,
-    name,
-    snapshot: Effect.map(Effect.clock, (clock) => ({
-      state: machine.state,
-      failureCount: machine.failureCount(),
-      retryAfterMillis: machine.retryAfterMillis(numbers.monotonic(clock))
-    })),
-    changes: Stream.asyncPush<Transition>((emit) =>
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const subscriber = (transition: Transition) => void emit.single(transition)
-          subscribers.add(subscriber)
-          return subscriber
-        }),
-        (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
-      )
-    ),
-    reset: Effect.suspend(() => {
-      machine.reset()
-      return announce()
-    }),
-    protect: <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitBreakerOpenError, R> =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Effect.clock, (clock): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
-          const now = numbers.monotonic(clock)
-          const permit = machine.acquire(now)
-          if (permit < 0) return Effect.fail(rejection(machine, now))
-          return Effect.matchCauseEffect(Effect.zipRight(announce(), restore(self)), {
-            onFailure: (cause) => Effect.zipRight(failed(permit, clock, cause), Effect.failCause(cause)),
-            onSuccess: (value) => Effect.as(succeeded(permit, clock), value)
-          })
-        })
-      )
-  }
-}
-
-const rejection = (machine: Machine, now: number): CircuitBreakerOpenError =>
-  new CircuitBreakerOpenError({
-    breaker: machine.name,
-    state: machine.state === "open" ? "open" : "half-open",
-    failureCount: machine.failureCount(),
-    retryAfterMillis: machine.retryAfterMillis(now)
-  })
-
-const observeTransition = (transition: Transition): Effect.Effect<void> =>
-  Observation.event("circuit_breaker_transition", {
-    type: "event",
-    level: transition.to === "closed" ? "DEFAULT" : "WARNING",
-    statusMessage: `${transition.breaker}: ${transition.from} -> ${transition.to}`,
-    metadata: { from: transition.from, to: transition.to, failure_count: transition.failureCount }
-  })
+export const make = (name: string, options: Options = {}): CircuitBreaker => guard.make(name, options)
 
 /**
  * Runs an effect under a breaker. Transient and rate-limited failures and defects are counted; permanent ones, interruption and control flow
@@ -308,15 +241,20 @@ export const protect: {
   <A, E, R>(self: Effect.Effect<A, E, R>, breaker: CircuitBreaker): Effect.Effect<A, E | CircuitBreakerOpenError, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, breaker: CircuitBreaker) => breaker.protect(self))
 
-const makeRegistry = () => {
+const makeRegistry = (connect?: (entry: guard.Entry) => guard.Sharing) => {
   const breakers = new Map<string, CircuitBreaker>()
   return {
-    /** The breaker of that name; made with these options when it is asked for the first time. Later options change nothing. */
-    get: (name: string, options?: Options): CircuitBreaker => {
-      const existing = breakers.get(name)
+    /**
+     * The breaker of that name, or of the options' own, and of the options' key; made with these options when it is asked for the first time.
+     * Later options change nothing: see `reconfigure`.
+     */
+    get: (name: string, options: Options = {}): CircuitBreaker => {
+      const own = options.name ?? name
+      const id = guard.idOf(own, options.key)
+      const existing = breakers.get(id)
       if (existing !== undefined) return existing
-      const breaker = make(name, options)
-      breakers.set(name, breaker)
+      const breaker = guard.make(own, options, connect)
+      breakers.set(id, breaker)
       return breaker
     },
     /** All that were asked for. */
@@ -325,14 +263,34 @@ const makeRegistry = () => {
 }
 
 /**
- * One breaker a name. The default serves the whole process; {@link layerRegistry} gives a program or a test its own.
+ * One breaker a name and key. The default serves the whole process; {@link layerRegistry} gives a program or a test its own.
  *
  * @since 0.1.0
  * @category services
  */
 export class Registry extends Context.Reference<Registry>()("holdfast/CircuitBreaker/Registry", {
-  defaultValue: makeRegistry
+  defaultValue: () => makeRegistry()
 }) {}
+
+/**
+ * The breaker of a name, and of a key where the options have one, in the registry in force; made with these options when it is asked for the
+ * first time.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { CircuitBreaker } from "holdfast"
+ *
+ * declare const ask: Effect.Effect<string, Error>
+ *
+ * // one a model: that one of a provider's models is overloaded says nothing of the others
+ * const program = Effect.flatMap(CircuitBreaker.get("openai", { key: "gpt-5" }), (breaker) => breaker.protect(ask))
+ * ```
+ */
+export const get = (name: string, options?: Options): Effect.Effect<CircuitBreaker> =>
+  Effect.map(Registry, (registry) => registry.get(name, options))
 
 /**
  * A registry with no breaker in it yet.
@@ -340,4 +298,51 @@ export class Registry extends Context.Reference<Registry>()("holdfast/CircuitBre
  * @since 0.1.0
  * @category layers
  */
-export const layerRegistry: Layer.Layer<Registry> = Layer.sync(Registry, makeRegistry)
+export const layerRegistry: Layer.Layer<Registry> = Layer.sync(Registry, () => makeRegistry())
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface SharedOptions {
+  /** How often the store is asked what others have done. Default 250 milliseconds. */
+  readonly pollInterval?: Duration.DurationInput | undefined
+  /** How long the store may take in the background before it counts as failing. Default 1 second. */
+  readonly storeTimeout?: Duration.DurationInput | undefined
+  /**
+   * How long a call that may become a probe, and only such a one, waits for the store before it goes by what is known here. Default 100
+   * milliseconds; while the store is failing no call waits at all.
+   */
+  readonly leaseTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * A registry whose breakers share their state with every other registry on the same {@link Store}: an opening in one is seen in all, and probes
+ * are bounded across them. Only a change of state and a probe's permit reach the store. When it fails, each goes by what it knows itself, says
+ * so once, and goes on sharing when the store is back.
+ *
+ * @since 0.1.0
+ * @category layers
+ * @throws `RangeError` when a duration makes no sense.
+ * @example
+ * ```ts
+ * import { Layer, Redacted } from "effect"
+ * import { CircuitBreaker, Database } from "holdfast"
+ * import * as CircuitBreakerSql from "holdfast/CircuitBreakerSql"
+ *
+ * const layer = CircuitBreaker.layerRegistryShared().pipe(
+ *   Layer.provide(CircuitBreakerSql.layerStoreSql()),
+ *   Layer.provide(Database.layerPostgres({ url: Redacted.make("postgres://localhost/agents") }))
+ * )
+ * ```
+ */
+export const layerRegistryShared = (options: SharedOptions = {}): Layer.Layer<Registry, never, Store> => {
+  const times = sharing.timesOf(options)
+  return Layer.scoped(
+    Registry,
+    Effect.map(
+      Effect.flatMap(Store, (store) => sharing.make(store, times)),
+      makeRegistry
+    )
+  )
+}

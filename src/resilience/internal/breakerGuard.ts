@@ -1,0 +1,283 @@
+/** A breaker: the machine, and the Effects around it. */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as Observation from "../../observability/Observation.js"
+import type { CircuitBreaker, Options, State, Transition, TypeId } from "../CircuitBreaker.js"
+import * as Failure from "../Failure.js"
+import { type Adopted, Machine } from "./breaker.js"
+import { type CircuitBreakerOpenError, rejection } from "./breakerError.js"
+import { defaultBreakMillis, type Settings, settingsOf } from "./breakerSettings.js"
+import * as numbers from "./numbers.js"
+
+/** The type id is declared here, so that this module needs nothing of the public one when it runs. */
+export const typeId: TypeId = Symbol.for("holdfast/CircuitBreaker") as TypeId
+
+/** What others must know of a breaker that is shared with them. */
+export interface Entry {
+  readonly id: string
+  readonly machine: Machine
+  readonly settings: () => Settings
+  /** Takes over what others have brought about, and tells of it. */
+  readonly adopt: (other: Adopted, now: number, steps: number) => Effect.Effect<void>
+}
+
+/** How a breaker is shared; absent for one of its own. */
+export interface Sharing {
+  /** It has moved by itself, or by hand. Does not wait. */
+  readonly moved: (byHand: boolean, from: State) => void
+  /** Whether a probe may go: the name of its lease, nothing when it goes without one, or `false`. Never fails. */
+  readonly lease: Effect.Effect<string | undefined | false>
+  /** A probe has ended. Does not wait. */
+  readonly settle: (lease: string, success: boolean) => void
+}
+
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+const clockOf = (fiber: AnyFiber): Clock.Clock => Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock)
+
+/** Its name and key as one text that no other name and key give. */
+export const idOf = (name: string, key: string | undefined): string => JSON.stringify([name, key ?? null])
+
+const observe = (transition: Transition): Effect.Effect<void> =>
+  Observation.event("circuit_breaker_transition", {
+    type: "event",
+    level: transition.to === "closed" ? "DEFAULT" : "WARNING",
+    statusMessage: `${transition.key === undefined ? transition.breaker : `${transition.breaker}/${transition.key}`}: ${transition.from} -> ${transition.to}`,
+    metadata: { from: transition.from, to: transition.to, failure_count: transition.failureCount }
+  })
+
+const rejectionOf = (machine: Machine, now: number): CircuitBreakerOpenError => {
+  const { key, name, state } = machine
+  return rejection(
+    name,
+    key,
+    // a state in which calls pass means that the probes are elsewhere
+    state === "closed" || state === "disabled" ? "half-open" : state,
+    machine.failureCount(),
+    machine.retryAfterMillis(now)
+  )
+}
+
+/** @throws `RangeError` when a number makes no sense. */
+export const make = (name: string, options: Options, connect?: (entry: Entry) => Sharing): CircuitBreaker => {
+  const { key } = options
+  const label = key === undefined ? name : `${name}/${key}`
+  let chosen = options
+  let settings = settingsOf(label, options)
+  const machine = new Machine(name, key, settings)
+  const subscribers = new Set<(transition: Transition) => void>()
+  let sharing: Sharing | undefined
+
+  /** Asked in the same step of the program as the machine: a move is told to all at once, and seen under whoever caused it. */
+  const announce = (by: "itself" | "hand" | "others" = "itself"): Effect.Effect<void> | undefined => {
+    const moved = machine.take()
+    if (moved === undefined) return undefined
+    for (const subscriber of subscribers) subscriber(moved)
+    if (by !== "others") sharing?.moved(by === "hand", moved.from)
+    return Effect.uninterruptible(observe(moved))
+  }
+
+  const then = <A, E>(told: Effect.Effect<void> | undefined, result: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+    told === undefined ? result : Effect.zipRight(told, result)
+
+  /** Takes a result in. A break that cannot be worked out is one of the default length, and the mistake shows. */
+  const release = (
+    fiber: AnyFiber,
+    permit: number,
+    success: boolean | undefined,
+    began: number,
+    now: number,
+    failure?: Failure.Failure
+  ): Effect.Effect<void> | undefined => {
+    if (!machine.release(permit, success, now - began, now)) return announce()
+    let pause = defaultBreakMillis
+    let mistake: Effect.Effect<never> | undefined
+    try {
+      const opening = {
+        breaker: name,
+        key,
+        openings: machine.openings + 1,
+        failureCount: machine.failureCount(),
+        failure
+      }
+      pause = settings.pause(opening, fiber, clockOf(fiber))
+    } catch (error) {
+      mistake = Effect.die(error)
+    }
+    // asked anew: a rule that does not look at the time gets none
+    machine.open(numbers.monotonic(clockOf(fiber)), Math.max(pause, failure?.retryAfterMillis ?? 0))
+    const told = announce()
+    return mistake === undefined ? told : then(told, mistake)
+  }
+
+  const succeeded = <A>(fiber: AnyFiber, permit: number, began: number, value: A): Effect.Effect<A> => {
+    const now = settings.timed ? numbers.monotonic(clockOf(fiber)) : 0
+    return then(release(fiber, permit, true, began, now), Effect.succeed(value))
+  }
+
+  const failed = <E>(
+    fiber: AnyFiber,
+    permit: number,
+    began: number,
+    cause: Cause.Cause<E>
+  ): Effect.Effect<never, E> => {
+    const clock = clockOf(fiber)
+    const classify = settings.classify ?? Context.get(fiber.currentContext, Failure.CurrentClassifier)
+    let success: boolean | undefined
+    let failure: Failure.Failure | undefined
+    let told: Effect.Effect<void> | undefined
+    // a classifier that throws must not keep the permit
+    try {
+      failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
+      const counts = Failure.isRetryable(failure) || (Failure.isReal(failure) && Option.isSome(Cause.dieOption(cause)))
+      success = counts ? false : undefined
+    } finally {
+      told = release(fiber, permit, success, began, numbers.monotonic(clock), failure)
+    }
+    return then(told, Effect.failCause(cause))
+  }
+
+  /** Runs what has its permit, in a region that is not interruptible. */
+  const probe = <A, E, R>(
+    fiber: AnyFiber,
+    self: Effect.Effect<A, E, R>,
+    permit: number,
+    lease: string | undefined
+  ): Effect.Effect<A, E, R> => {
+    const began = numbers.monotonic(clockOf(fiber))
+    const settle = (moves: () => Effect.Effect<A, E>, good: boolean) => {
+      const before = machine.successes
+      try {
+        return moves()
+      } finally {
+        // what was slow has not shown that all is well
+        if (lease !== undefined) {
+          sharing?.settle(lease, good && (machine.successes > before || machine.state === "closed"))
+        }
+      }
+    }
+    return Effect.matchCauseEffect(self, {
+      onFailure: (cause) => settle(() => failed(fiber, permit, began, cause), false),
+      onSuccess: (value) => settle(() => succeeded(fiber, permit, began, value), true)
+    })
+  }
+
+  const reject = (now: number): Effect.Effect<never, CircuitBreakerOpenError> => Effect.fail(rejectionOf(machine, now))
+
+  /** A call that may become a probe: from here on, whatever ends it gives its permit back. */
+  const guarded = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitBreakerOpenError, R> =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.withFiberRuntime((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
+        const now = numbers.monotonic(clockOf(fiber))
+        const permit = machine.acquire(now)
+        const told = announce() ?? Effect.void
+        if (permit < 0) return Effect.zipRight(told, reject(now))
+        const body = restore(self)
+        if (sharing === undefined || machine.state !== "half-open") {
+          return Effect.zipRight(told, probe(fiber, body, permit, undefined))
+        }
+        const asked = Effect.onInterrupt(restore(sharing.lease), () =>
+          Effect.sync(() => machine.release(permit, undefined, 0, now))
+        )
+        return Effect.zipRight(
+          told,
+          Effect.flatMap(asked, (lease): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
+            if (lease !== false) return probe(fiber, body, machine.retake(permit), lease)
+            machine.release(permit, undefined, 0, now)
+            if (machine.state === "closed" || machine.state === "disabled") {
+              return probe(fiber, body, machine.generation, undefined)
+            }
+            machine.rejected++
+            return reject(numbers.monotonic(clockOf(fiber)))
+          })
+        )
+      })
+    )
+
+  const byHand = (act: () => void): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      act()
+      return announce("hand") ?? Effect.void
+    })
+
+  const breaker: CircuitBreaker = {
+    [typeId]: typeId,
+    name,
+    key,
+    state: Effect.sync(() => machine.state),
+    snapshot: Effect.map(Effect.clock, (clock) => ({
+      state: machine.state,
+      failureCount: machine.failureCount(),
+      retryAfterMillis: machine.retryAfterMillis(numbers.monotonic(clock))
+    })),
+    metrics: Effect.map(Effect.clock, (clock) => {
+      const { calls, failures, slow } = machine.tally(numbers.monotonic(clock))
+      return {
+        calls,
+        failures,
+        slow,
+        failureRatio: calls === 0 ? 0 : failures / calls,
+        slowRatio: calls === 0 ? 0 : slow / calls,
+        rejected: machine.rejected
+      }
+    }),
+    changes: Stream.asyncPush<Transition>((emit) =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          const subscriber = (transition: Transition) => void emit.single(transition)
+          subscribers.add(subscriber)
+          return subscriber
+        }),
+        (subscriber) => Effect.sync(() => subscribers.delete(subscriber))
+      )
+    ),
+    reset: byHand(() => machine.reset()),
+    isolate: byHand(() => machine.isolate()),
+    forceOpen: byHand(() => machine.forceOpen()),
+    disable: byHand(() => machine.disable()),
+    release: byHand(() => machine.letGo()),
+    reconfigure: (change) => {
+      const counts = "rule" in change || "failureThreshold" in change
+      const next: Options = { ...chosen, rule: counts ? undefined : settings.rule, ...change }
+      const checked = settingsOf(label, next)
+      return Effect.sync(() => {
+        chosen = next
+        settings = checked
+        machine.configure(settings, !counts)
+      })
+    },
+    // A closed breaker's call is not masked: an interruption counts for nothing, and there is no permit to give back.
+    protect: <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | CircuitBreakerOpenError, R> =>
+      Effect.withFiberRuntime((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
+        const { generation, state } = machine
+        if (state === "closed" || state === "disabled") {
+          const began = settings.timed ? numbers.monotonic(clockOf(fiber)) : Number.NaN
+          return Effect.matchCauseEffect(self, {
+            onFailure: (cause) => failed(fiber, generation, began, cause),
+            onSuccess: (value) => succeeded(fiber, generation, began, value)
+          })
+        }
+        if (state === "half-open") return guarded(self)
+        const now = numbers.monotonic(clockOf(fiber))
+        if (state === "open" && machine.retryAfterMillis(now) === 0) return guarded(self)
+        machine.rejected++
+        return reject(now)
+      })
+  }
+  sharing = connect?.({
+    id: idOf(name, key),
+    machine,
+    settings: () => settings,
+    adopt: (other, now, steps) =>
+      Effect.suspend(() => {
+        machine.adopt(other, now, steps)
+        return announce("others") ?? Effect.void
+      })
+  })
+  return breaker
+}
