@@ -6,9 +6,11 @@
 import * as Cause from "effect/Cause"
 import * as Chunk from "effect/Chunk"
 import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
 import * as Runtime from "effect/Runtime"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
+import * as classes from "./internal/classes.js"
 import * as recogniser from "./internal/recognise.js"
 
 /**
@@ -24,6 +26,35 @@ import * as recogniser from "./internal/recognise.js"
 export type Kind = "transient" | "rate-limited" | "permanent" | "cancelled" | "control-flow"
 
 /**
+ * What a failure is about, finer than its {@link Kind}: what a policy or a fallback can be chosen by. A transient or permanent failure of which
+ * nothing more is known belongs to `transient` or `permanent`.
+ *
+ * - `timeout`: an attempt's or a deadline's end, 408, 504, a socket's timeout.
+ * - `overloaded`: 503, 529, and what Anthropic and Google call so. `server-error`: any other 5xx. `connection`: a network that failed.
+ * - `decode`: an answer that does not decode. `context-length`, `content-filter`: what another model may still answer.
+ * - `circuit-open`, `bulkhead-full`: a rejection of our own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Class =
+  | "bulkhead-full"
+  | "cancelled"
+  | "circuit-open"
+  | "connection"
+  | "content-filter"
+  | "context-length"
+  | "control-flow"
+  | "decode"
+  | "defect"
+  | "overloaded"
+  | "permanent"
+  | "rate-limited"
+  | "server-error"
+  | "timeout"
+  | "transient"
+
+/**
  * What is known of a failure.
  *
  * @since 0.1.0
@@ -37,6 +68,8 @@ export interface Failure {
   readonly maxRetries?: number | undefined
   /** What was recognised, such as `http 503`, `ECONNRESET` or `context length`. */
   readonly reason: string
+  /** What it is about, where the reason alone does not tell. See {@link classOf}. */
+  readonly class?: Class | undefined
 }
 
 /**
@@ -118,10 +151,11 @@ const ranks: Readonly<Record<Kind, number>> = {
 const both = (left: Failure, right: Failure): Failure => {
   const retryAfterMillis = Math.max(left.retryAfterMillis ?? 0, right.retryAfterMillis ?? 0)
   const maxRetries = Math.min(left.maxRetries ?? Infinity, right.maxRetries ?? Infinity)
-  const { kind, reason } = ranks[right.kind] > ranks[left.kind] ? right : left
+  const { class: own, kind, reason } = ranks[right.kind] > ranks[left.kind] ? right : left
   return {
     kind,
     reason,
+    ...(own === undefined ? {} : { class: own }),
     ...(retryAfterMillis > 0 ? { retryAfterMillis } : {}),
     ...(maxRetries < Infinity ? { maxRetries } : {})
   }
@@ -167,6 +201,43 @@ export const isRetryable = (failure: Failure): boolean =>
   failure.kind === "transient" || failure.kind === "rate-limited"
 
 /**
+ * What a failure is about: its own `class` if it names one, else what its kind and reason tell.
+ *
+ * @since 0.1.0
+ * @category getters
+ * @example
+ * ```ts
+ * import { Failure } from "holdfast"
+ *
+ * Failure.classOf(Failure.classify({ status: 529 }))
+ * // "overloaded"
+ * ```
+ */
+export const classOf: (failure: Failure) => Class = classes.classOf
+
+/**
+ * A classifier that asks a function first, and another classifier (default {@link classify}) of what the function does not know. The function
+ * is given the error itself, out of what Effect has wrapped around it; control flow is never asked about.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { Failure } from "holdfast"
+ *
+ * const classifier = Failure.extend((error) =>
+ *   error instanceof SyntaxError ? { kind: "permanent", reason: "bad JSON" } : undefined
+ * )
+ * ```
+ */
+export const extend =
+  (recognise: (error: unknown, now: () => number) => Failure | undefined, base: Classifier = classify): Classifier =>
+  (error, now = Date.now) => {
+    if (ErrorInfo.isControlFlow(error)) return base(error, now)
+    return recognise(Cause.isUnknownException(error) ? error.error : error, now) ?? base(error, now)
+  }
+
+/**
  * The classifier in force where an operator is not given one of its own. Provide another to change it for a whole program.
  *
  * @since 0.1.0
@@ -175,3 +246,12 @@ export const isRetryable = (failure: Failure): boolean =>
 export class CurrentClassifier extends Context.Reference<CurrentClassifier>()("holdfast/Failure/CurrentClassifier", {
   defaultValue: (): Classifier => classify
 }) {}
+
+/**
+ * Replaces the classifier of all that is run inside. To add to the one there is, see {@link extend}.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (classifier: Classifier): Layer.Layer<CurrentClassifier> =>
+  Layer.succeed(CurrentClassifier, classifier)

@@ -5,22 +5,15 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
-import * as Option from "effect/Option"
-import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
-import * as ScheduleDecision from "effect/ScheduleDecision"
-import * as ScheduleInterval from "effect/ScheduleInterval"
-import * as ScheduleIntervals from "effect/ScheduleIntervals"
-import * as ErrorInfo from "../observability/ErrorInfo.js"
-import * as Observation from "../observability/Observation.js"
+import type * as Schedule from "effect/Schedule"
 import * as Failure from "./Failure.js"
-import * as numbers from "./internal/numbers.js"
-import * as Timeout from "./Timeout.js"
+import * as loop from "./internal/attempts.js"
+import * as delays from "./internal/backoff.js"
+import * as limits from "./internal/limits.js"
 
 /**
  * @since 0.1.0
@@ -42,14 +35,65 @@ export type TypeId = typeof TypeId
  */
 export interface RetryPolicy {
   readonly [TypeId]: TypeId
-  /** The most tries, the first included. */
+  /** The most tries of all, the first included, whatever fails: the largest of the limits below. */
   readonly maxAttempts: number
+  /** The most tries that end in a failure whose class has no policy of its own. */
+  readonly sharedAttempts: number
   /** Gives the pause before each further try, or ends the trying. Its input is the error. */
   readonly schedule: Schedule.Schedule<unknown, unknown>
   /** Whether a `Retry-After` is a lower bound of the pause. */
   readonly honourRetryAfter: boolean
   /** Which failures are worth another try. */
   readonly isRetryable: (failure: Failure.Failure, error: unknown) => boolean
+  /** The classes of failures that are counted, and perhaps paused for, by themselves. */
+  readonly byClass: ReadonlyMap<Failure.Class, ClassPolicy>
+  /** Heard before each further try's pause. */
+  readonly onRetry: ((record: AttemptRecord) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * What a class of failures has of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClassPolicy {
+  readonly maxAttempts: number
+  /** Absent where the policy's own schedule is used. */
+  readonly schedule: Schedule.Schedule<unknown, unknown> | undefined
+}
+
+/**
+ * How far apart the tries are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface BackoffOptions {
+  /** The pause after the first failure. Default 1 second. */
+  readonly base?: Duration.DurationInput | undefined
+  /** By what each further pause grows. Default 2. Not used by the decorrelated jitter. */
+  readonly factor?: number | undefined
+  /** The longest pause, jitter included; only a `Retry-After` may ask for more. Default 60 seconds. */
+  readonly cap?: Duration.DurationInput | undefined
+  /**
+   * What keeps callers from coming back all at once. Two numbers: each pause is multiplied by a random number between them. `"full"`: anything
+   * from nothing to the pause. `"decorrelated"`: anything from `base` to three times the pause before. Default 0.5 to 1.5; `false` for none.
+   */
+  readonly jitter?: readonly [min: number, max: number] | "full" | "decorrelated" | false | undefined
+}
+
+/**
+ * How one class of failures is retried. What is absent is as in the policy around it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClassOptions extends BackoffOptions {
+  /** The most tries that end in this class, the first included. Default: the policy's. */
+  readonly maxAttempts?: number | undefined
+  /** Gives this class's pauses, instead of a backoff. */
+  readonly schedule?: Schedule.Schedule<unknown, unknown> | undefined
 }
 
 /**
@@ -58,21 +102,20 @@ export interface RetryPolicy {
  * @since 0.1.0
  * @category models
  */
-export interface Options {
+export interface Options extends BackoffOptions {
   /** The most tries, the first included. A whole number from 1. Default 3. */
   readonly maxAttempts?: number | undefined
-  /** The pause after the first failure. Default 1 second. */
-  readonly base?: Duration.DurationInput | undefined
-  /** By what each further pause grows. Default 2. */
-  readonly factor?: number | undefined
-  /** The longest pause, jitter included; only a `Retry-After` may ask for more. Default 60 seconds. */
-  readonly cap?: Duration.DurationInput | undefined
-  /** Each pause is multiplied by a random number between these, so that callers do not come back all at once. Default 0.5 to 1.5; `false` for none. */
-  readonly jitter?: readonly [min: number, max: number] | false | undefined
   /** Whether a `Retry-After` is a lower bound of the pause. Default true. */
   readonly honourRetryAfter?: boolean | undefined
   /** Which failures are worth another try. Default {@link Failure.isRetryable}. */
   readonly isRetryable?: ((failure: Failure.Failure, error: unknown) => boolean) | undefined
+  /**
+   * Classes of failures with a limit and pauses of their own. Such a class is counted by itself, is worth another try whatever `isRetryable`
+   * and the failure's `maxRetries` say, and may be tried more often than `maxAttempts`. `false`: never another try.
+   */
+  readonly byClass?: { readonly [C in Failure.Class]?: ClassOptions | false | undefined } | undefined
+  /** Called before each further try's pause. */
+  readonly onRetry?: ((record: AttemptRecord) => Effect.Effect<void>) | undefined
 }
 
 /**
@@ -86,8 +129,12 @@ export interface AttemptRecord {
   readonly attempt: number
   readonly errorType: string
   readonly message: string
+  /** What was recognised in it. */
+  readonly failure?: Failure.Failure | undefined
   /** The pause before the next try in milliseconds; absent when there is none. */
   readonly delayMillis?: number | undefined
+  /** Why it was not tried again although the policy would have: the retry budget is used up, or the pause would outlast the deadline. */
+  readonly denied?: "budget" | "deadline" | undefined
 }
 
 /**
@@ -100,34 +147,14 @@ export const isRetryPolicy = (value: unknown): value is RetryPolicy =>
   typeof value === "object" && value !== null && TypeId in value
 
 /**
- * Exponential backoff as a Schedule: `base * factor^n`, at most the cap, times the jitter, and again at most the cap.
+ * Exponential backoff as a Schedule: `base * factor^n`, at most the cap, times the jitter, and again at most the cap. With the decorrelated jitter
+ * a random pause between `base` and three times the pause before, at most the cap.
  *
  * @since 0.1.0
  * @category schedules
  * @throws `RangeError` when a duration is negative or NaN, the factor is below 1, or the jitter is no pair of numbers from 0 up in order.
  */
-export const backoff = (
-  options: Pick<Options, "base" | "factor" | "cap" | "jitter"> = {}
-): Schedule.Schedule<Duration.Duration> => {
-  const base = numbers.millis("RetryPolicy: base", options.base ?? "1 second")
-  const cap = numbers.millis("RetryPolicy: cap", options.cap ?? "60 seconds")
-  const factor = options.factor ?? 2
-  if (!(factor >= 1 && factor < Infinity)) {
-    throw new RangeError(`RetryPolicy: factor must be a number from 1 up, got ${factor}`)
-  }
-  const jitter = options.jitter ?? ([0.5, 1.5] as const)
-  if (jitter !== false && !(jitter[0] >= 0 && jitter[0] <= jitter[1] && jitter[1] < Infinity)) {
-    throw new RangeError(`RetryPolicy: jitter must be two numbers from 0 up in order, got ${jitter[0]} to ${jitter[1]}`)
-  }
-  return Schedule.makeWithState(0, (now, _input, n: number) =>
-    Effect.map(jitter === false ? Effect.succeed(1) : Random.nextRange(jitter[0], jitter[1]), (spread) => {
-      // capped before the jitter too, so that callers stay apart when the growth is far beyond the cap; and no 0 times Infinity
-      const grown = base === 0 ? 0 : Math.min(cap, base * factor ** n, Number.MAX_VALUE)
-      const millis = Math.min(cap, grown * spread)
-      return [n + 1, Duration.millis(millis), ScheduleDecision.continueWith(ScheduleInterval.after(now + millis))]
-    })
-  )
-}
+export const backoff = (options: BackoffOptions = {}): Schedule.Schedule<Duration.Duration> => delays.backoff(options)
 
 /**
  * A policy from plain options.
@@ -142,7 +169,7 @@ export const backoff = (
  * const policy = RetryPolicy.make({ maxAttempts: 5, base: "200 millis", cap: "10 seconds" })
  * ```
  */
-export const make = (options: Options = {}): RetryPolicy => fromSchedule(backoff(options), options)
+export const make = (options: Options = {}): RetryPolicy => fromParts(backoff(options), options)
 
 /**
  * A policy from any Schedule: it gives the pauses, and ends the trying when it ends. `maxAttempts` bounds it too: 3 by default, `Infinity` for
@@ -163,18 +190,17 @@ export const make = (options: Options = {}): RetryPolicy => fromSchedule(backoff
  */
 export const fromSchedule = (
   schedule: Schedule.Schedule<unknown, unknown>,
-  options: Pick<Options, "maxAttempts" | "honourRetryAfter" | "isRetryable"> = {}
-): RetryPolicy => {
-  const chosen = options.maxAttempts ?? 3
-  const maxAttempts = chosen === Infinity ? chosen : numbers.count("RetryPolicy: maxAttempts", chosen)
-  return {
-    [TypeId]: TypeId,
-    maxAttempts,
-    schedule,
-    honourRetryAfter: options.honourRetryAfter ?? true,
-    isRetryable: options.isRetryable ?? Failure.isRetryable
-  }
-}
+  options: Omit<Options, keyof BackoffOptions> = {}
+): RetryPolicy => fromParts(schedule, options)
+
+const fromParts = (schedule: Schedule.Schedule<unknown, unknown>, options: Options): RetryPolicy => ({
+  [TypeId]: TypeId,
+  ...limits.of(options),
+  schedule,
+  honourRetryAfter: options.honourRetryAfter ?? true,
+  isRetryable: options.isRetryable ?? Failure.isRetryable,
+  onRetry: options.onRetry
+})
 
 /**
  * One try and no more.
@@ -183,6 +209,53 @@ export const fromSchedule = (
  * @category constructors
  */
 export const none: RetryPolicy = make({ maxAttempts: 1 })
+
+/**
+ * What an agent has that is told nothing: 3 tries, 1 s and 2 s apart, times 0.5 to 1.5.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const standard: RetryPolicy = make()
+
+/**
+ * For what somebody is waiting for: 3 tries within a second or so, full jitter.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const quick: RetryPolicy = make({ base: "100 millis", cap: "1 second", jitter: "full" })
+
+/**
+ * For work that may take its time, such as a batch at night: 8 tries, decorrelated pauses from 2 s to 2 minutes; 12 where it is told to wait.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const patient: RetryPolicy = make({
+  maxAttempts: 8,
+  base: "2 seconds",
+  cap: "2 minutes",
+  jitter: "decorrelated",
+  byClass: { "rate-limited": { maxAttempts: 12 } }
+})
+
+/**
+ * For a hosted model: 3 tries; 6 where it limits the rate, 5 where it is overloaded, 2 where its answer does not decode, and that at once. Full
+ * jitter from 500 ms up to 60 s.
+ *
+ * @since 0.1.0
+ * @category presets
+ */
+export const model: RetryPolicy = make({
+  base: "500 millis",
+  jitter: "full",
+  byClass: {
+    "rate-limited": { maxAttempts: 6, base: "1 second" },
+    overloaded: { maxAttempts: 5, base: "2 seconds" },
+    decode: { maxAttempts: 2, base: 0 }
+  }
+})
 
 /**
  * What surrounds the tries: who asks, and who is told.
@@ -199,23 +272,11 @@ export interface RetryOptions {
   readonly onFailure?: ((record: AttemptRecord) => Effect.Effect<void>) | undefined
 }
 
-/** The pause before the next try, from the policy's schedule; it keeps the schedule's state between failures. */
-const makePauses = (policy: RetryPolicy) => {
-  let state: unknown = policy.schedule.initial
-  return (error: unknown): Effect.Effect<number | undefined> =>
-    Effect.flatMap(Clock.currentTimeMillis, (now) =>
-      Effect.map(policy.schedule.step(now, error, state), ([next, , decision]) => {
-        state = next
-        return ScheduleDecision.isDone(decision)
-          ? undefined
-          : Math.max(0, ScheduleIntervals.start(decision.intervals) - now)
-      })
-    )
-}
-
 /**
  * Tries an effect that knows which try it is. Each try is an `attempt` observation with `attempt`, `max_attempts` and `delay_seconds` (the pause
  * that follows): a WARNING if it will be tried again, an ERROR if not.
+ *
+ * A try that is not repeated because the retry budget (`RetryBudget`) or the deadline does not allow it says so in `retry_denied`.
  *
  * Ends with the last cause as it was. Interruption, control flow and defects are never repeated; a pause that would outlast the deadline in
  * force is not begun. A failure with `maxRetries` is repeated so often and no more, counted by its reason.
@@ -223,116 +284,11 @@ const makePauses = (policy: RetryPolicy) => {
  * @since 0.1.0
  * @category operators
  */
-export const attempts = <A, E, R>(
+export const attempts: <A, E, R>(
   run: (attempt: number) => Effect.Effect<A, E, R>,
   policy: RetryPolicy,
-  options: RetryOptions = {}
-): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
-    const pauseAfter = makePauses(policy)
-    const spent = new Map<string, number>()
-    /** What the failed try decided, for the loop around it. */
-    let pause: number | undefined
-
-    const isWorthIt = (failure: Failure.Failure, attempt: number, error: unknown): boolean => {
-      if (attempt >= policy.maxAttempts || !Failure.isReal(failure) || !policy.isRetryable(failure, error)) return false
-      if (failure.maxRetries === undefined) return true
-      const before = spent.get(failure.reason) ?? 0
-      spent.set(failure.reason, before + 1)
-      return before < failure.maxRetries
-    }
-
-    const decide = (
-      cause: Cause.Cause<E>,
-      failure: Failure.Failure,
-      attempt: number
-    ): Effect.Effect<number | undefined> => {
-      const error = Cause.failureOption(cause)
-      if (error._tag === "None" || Option.isSome(Cause.dieOption(cause)) || !isWorthIt(failure, attempt, error.value)) {
-        return Effect.succeed(undefined)
-      }
-      return Effect.flatMap(pauseAfter(error.value), (scheduled) => {
-        if (scheduled === undefined) return Effect.succeed(undefined)
-        const millis = policy.honourRetryAfter ? Math.max(scheduled, failure.retryAfterMillis ?? 0) : scheduled
-        return Effect.map(Timeout.remainingMillis, (remaining) => (millis < remaining ? millis : undefined))
-      })
-    }
-
-    const onCause = (cause: Cause.Cause<E>, attempt: number): Effect.Effect<never, E> =>
-      Cause.isInterruptedOnly(cause)
-        ? Effect.failCause(cause)
-        : Effect.flatMap(Effect.zip(Effect.clock, classifierOf(options)), ([clock, classify]) => {
-            const failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
-            if (failure.kind === "control-flow") return Effect.failCause(cause)
-            return Effect.flatMap(decide(cause, failure, attempt), (millis) => {
-              pause = millis
-              return Effect.zipRight(report(cause, attempt, millis), Effect.failCause(cause))
-            })
-          })
-
-    const report = (cause: Cause.Cause<E>, attempt: number, delayMillis: number | undefined): Effect.Effect<void> => {
-      const info = ErrorInfo.fromCause(cause)
-      const record: AttemptRecord = {
-        attempt,
-        errorType: info.tag,
-        message: info.message,
-        ...(delayMillis === undefined ? {} : { delayMillis })
-      }
-      const metadata = {
-        delay_seconds: delayMillis === undefined ? undefined : delayMillis / 1000,
-        error_type: info.tag
-      }
-      return Effect.all(
-        [
-          Observation.annotate(
-            delayMillis === undefined
-              ? { metadata }
-              : {
-                  level: "WARNING",
-                  statusMessage: `${ErrorInfo.line(info)}; next try in ${Duration.format(Duration.millis(Math.round(delayMillis)))}`,
-                  metadata
-                }
-          ),
-          options.onFailure?.(record) ?? Effect.void,
-          delayMillis === undefined ? Effect.void : (options.onRetry?.(record) ?? Effect.void)
-        ],
-        { discard: true }
-      )
-    }
-
-    const loop = (attempt: number): Effect.Effect<A, E, R> => {
-      const observed: Effect.Effect<A, E, R> = Observation.span(
-        Effect.catchAllCause(
-          Effect.suspend(() => run(attempt)),
-          (cause) => onCause(cause, attempt)
-        ).pipe(Effect.onInterrupt(() => endedByDeadline)),
-        "attempt",
-        { metadata: { attempt, max_attempts: Number.isFinite(policy.maxAttempts) ? policy.maxAttempts : undefined } }
-      ) as Effect.Effect<A, E, R> // the span only adds what it then provides: R is as it was
-      return Effect.catchAllCause(observed, (cause) => {
-        if (pause === undefined) return Effect.failCause(cause)
-        const millis = pause
-        pause = undefined
-        return Effect.zipRight(Effect.sleep(millis), loop(attempt + 1))
-      })
-    }
-    return loop(1)
-  })
-
-/** A deadline ends an attempt by interrupting it: unlike any other interruption, that is an error of the attempt. */
-const endedByDeadline: Effect.Effect<void> = Effect.flatMap(Timeout.remainingMillis, (remaining) =>
-  // a timer may fire a fraction of a millisecond early
-  remaining < 1
-    ? Observation.annotate({
-        level: "ERROR",
-        statusMessage: "ended by the deadline",
-        metadata: { error_type: "AgentTimeoutError" }
-      })
-    : Effect.void
-)
-
-const classifierOf = (options: RetryOptions): Effect.Effect<Failure.Classifier> =>
-  options.classify === undefined ? Failure.CurrentClassifier : Effect.succeed(options.classify)
+  options?: RetryOptions
+) => Effect.Effect<A, E, R> = loop.attempts
 
 /**
  * Tries an effect again as a policy (or its plain options) says. See {@link attempts}.
@@ -359,4 +315,55 @@ export const retry: {
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(self: Effect.Effect<A, E, R>, policy: RetryPolicy | Options, options?: RetryOptions) =>
     attempts(() => self, isRetryPolicy(policy) ? policy : make(policy), options)
+)
+
+/**
+ * How a call that was tried again ended, and what its failed tries have been.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Retried<out A, out E> {
+  readonly exit: Exit.Exit<A, E>
+  /** The tries that were begun. */
+  readonly attempts: number
+  /** Each failed try, in order. */
+  readonly history: ReadonlyArray<AttemptRecord>
+}
+
+/**
+ * {@link retry} with its history as data. It does not fail: the `exit` holds the answer or the last cause. An interruption of whoever waits
+ * still ends it.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const retryWithHistory: {
+  (
+    policy: RetryPolicy | Options,
+    options?: RetryOptions
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<Retried<A, E>, never, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    policy: RetryPolicy | Options,
+    options?: RetryOptions
+  ): Effect.Effect<Retried<A, E>, never, R>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, policy: RetryPolicy | Options, options: RetryOptions = {}) =>
+    Effect.suspend(() => {
+      const history: Array<AttemptRecord> = []
+      let tried = 0
+      const run = (attempt: number) => {
+        tried = attempt
+        return self
+      }
+      const onFailure = (record: AttemptRecord) =>
+        Effect.zipRight(
+          Effect.sync(() => history.push(record)),
+          options.onFailure?.(record) ?? Effect.void
+        )
+      const retried = attempts(run, isRetryPolicy(policy) ? policy : make(policy), { ...options, onFailure })
+      return Effect.map(Effect.exit(retried), (exit): Retried<A, E> => ({ exit, attempts: tried, history }))
+    })
 )

@@ -3,16 +3,18 @@
  *
  * @since 0.1.0
  */
+
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { dual } from "effect/Function"
 import { globalValue } from "effect/GlobalValue"
 import * as Schema from "effect/Schema"
 import type * as Failure from "./Failure.js"
 import * as numbers from "./internal/numbers.js"
+import { clockOf, within } from "./internal/within.js"
 
 /**
  * No answer in time. `kind` says which bound ended it: that of one `attempt` (another may be in time) or the `deadline` of the whole call.
@@ -57,11 +59,14 @@ export const CurrentDeadline: FiberRef.FiberRef<number> = globalValue("holdfast/
  * @since 0.1.0
  * @category deadline
  */
-export const remainingMillis: Effect.Effect<number> = Effect.flatMap(FiberRef.get(CurrentDeadline), (deadline) =>
-  deadline === Number.POSITIVE_INFINITY
-    ? Effect.succeed(deadline)
-    : Effect.map(Effect.clock, (clock) => Math.max(0, deadline - numbers.monotonic(clock)))
+export const remainingMillis: Effect.Effect<number> = Effect.withFiberRuntime((fiber) =>
+  Exit.succeed(remainingOf(fiber))
 )
+
+const remainingOf = (fiber: Fiber.RuntimeFiber<unknown, unknown>): number => {
+  const deadline = fiber.getFiberRef(CurrentDeadline)
+  return deadline === Number.POSITIVE_INFINITY ? deadline : Math.max(0, deadline - numbers.monotonic(clockOf(fiber)))
+}
 
 /**
  * @since 0.1.0
@@ -97,54 +102,6 @@ const boundOf = (what: string, input: Options | Duration.DurationInput): Bound =
   }
 }
 
-/** How the body ended, or nothing when the timer was first. */
-const firstOf = <A, E>(
-  body: Fiber.RuntimeFiber<A, E>,
-  timer: Fiber.RuntimeFiber<void>
-): Effect.Effect<Exit.Exit<A, E> | undefined> =>
-  Effect.async((resume) => {
-    const ended = (exit: Exit.Exit<A, E>) => resume(Effect.succeed(exit))
-    const elapsed = () => resume(Effect.succeed(undefined))
-    body.addObserver(ended)
-    timer.addObserver(elapsed)
-    return Effect.sync(() => {
-      body.removeObserver(ended)
-      timer.removeObserver(elapsed)
-    })
-  })
-
-/**
- * What has no time left is not begun.
- *
- * Effect's own timeouts and races tie their fibers to a scope. Inside a concurrent `Effect.forEach` that is not the fiber that waits, so when a
- * sibling fails, `Effect.timeoutFail` goes on waiting for its timer and `Effect.raceFirst` leaves its body running. Here whoever waits holds
- * both fibers, and ends them in every way out.
- */
-const bounded = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  millis: number,
-  wait: boolean,
-  onTimeout: () => AgentTimeoutError
-): Effect.Effect<A, E | AgentTimeoutError, R> => {
-  if (millis === Number.POSITIVE_INFINITY) return self
-  if (millis <= 0) return Effect.failSync(onTimeout)
-  const stop: (body: Fiber.RuntimeFiber<A, E>) => Effect.Effect<unknown> = wait ? Fiber.interrupt : Fiber.interruptFork
-  return Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.forkDaemon(restore(self)), (body) =>
-      Effect.flatMap(Effect.forkDaemon(Effect.interruptible(Effect.sleep(millis))), (timer) =>
-        restore(firstOf(body, timer)).pipe(
-          Effect.onInterrupt(() => stop(body)),
-          Effect.ensuring(Fiber.interruptFork(timer)),
-          Effect.flatMap((exit): Effect.Effect<A, E | AgentTimeoutError> => {
-            if (exit === undefined) return Effect.zipRight(stop(body), Effect.failSync(onTimeout))
-            return exit._tag === "Success" ? Effect.as(body.inheritAll, exit.value) : exit
-          })
-        )
-      )
-    )
-  )
-}
-
 /**
  * Bounds one attempt. When the deadline in force comes first, it is what ends the attempt, and the error says so.
  *
@@ -175,13 +132,14 @@ export const attempt: {
     input: Options | Duration.DurationInput
   ): Effect.Effect<A, E | AgentTimeoutError, R> => {
     const { agent, millis, wait } = boundOf("Timeout.attempt: duration", input)
-    return Effect.flatMap(remainingMillis, (remaining) =>
-      bounded(self, Math.min(millis, remaining), wait, () =>
+    return Effect.withFiberRuntime<A, E | AgentTimeoutError, R>((fiber) => {
+      const remaining = remainingOf(fiber)
+      return within(fiber, self, Math.min(millis, remaining), wait, () =>
         remaining < millis
           ? new AgentTimeoutError({ agent, kind: "deadline", timeoutMillis: Math.round(remaining) })
           : new AgentTimeoutError({ agent, kind: "attempt", timeoutMillis: millis })
       )
-    )
+    })
   }
 )
 
@@ -221,11 +179,13 @@ export const deadline: {
     input: Options | Duration.DurationInput
   ): Effect.Effect<A, E | AgentTimeoutError, R> => {
     const { agent, millis: own, wait } = boundOf("Timeout.deadline: duration", input)
-    return Effect.flatMap(Effect.zip(Effect.clock, FiberRef.get(CurrentDeadline)), ([clock, outer]) => {
-      const now = numbers.monotonic(clock)
+    return Effect.withFiberRuntime<A, E | AgentTimeoutError, R>((fiber) => {
+      const outer = fiber.getFiberRef(CurrentDeadline)
+      const now = numbers.monotonic(clockOf(fiber))
       const until = Math.min(outer, now + own)
       const left = outer < now + own ? Math.max(0, outer - now) : own
-      return bounded(
+      return within(
+        fiber,
         Effect.locally(self, CurrentDeadline, until),
         left,
         wait,

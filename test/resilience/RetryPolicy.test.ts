@@ -11,6 +11,7 @@ import * as fc from "fast-check"
 import { expectTypeOf } from "vitest"
 import * as Trace from "../../src/observability/Trace.js"
 import * as Failure from "../../src/resilience/Failure.js"
+import * as RetryBudget from "../../src/resilience/RetryBudget.js"
 import * as RetryPolicy from "../../src/resilience/RetryPolicy.js"
 import * as Timeout from "../../src/resilience/Timeout.js"
 import { finish, permanent, signal, transient, tree } from "./support.js"
@@ -59,7 +60,7 @@ describe("RetryPolicy: when", () => {
       const { began } = yield* times(always(transient()), policy)
       assert.strictEqual(began.length, 1100)
       assert.isTrue(began.every((time) => time === 0))
-    })
+    }).pipe(Effect.provide(RetryBudget.layerUnlimited))
   )
 
   it.effect("jitter keeps each pause between its bounds and below the cap, for every seed", () =>
@@ -331,6 +332,7 @@ describe("RetryPolicy: bounds", () => {
         attempt,
         errorType: "Error",
         message: `transient ${attempt}`,
+        failure: { kind: "transient", reason: "http 503" } as const,
         ...(delayMillis === undefined ? {} : { delayMillis })
       })
       assert.deepStrictEqual(failures, [record(1, 1000), record(2, 2000), record(3)])
