@@ -1,24 +1,25 @@
 /**
  * An agent: a function from an input to an Effect, and the policy that keeps it standing.
  *
- * The operators apply in one order, outermost first: fallback, deadline, retry, circuit breaker, attempt timeout, chaos, run. So the breaker sees
- * each attempt, the deadline bounds the retries, and every fallback has a policy of its own.
+ * The operators apply in one order, outermost first: fallback, deadline, bulkhead, rate limit, retry, hedge, circuit breaker, attempt timeout,
+ * chaos, run. So the breaker sees each attempt, the deadline bounds the retries and the waiting, and every fallback has a policy of its own.
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Layer from "effect/Layer"
 import type * as ParseResult from "effect/ParseResult"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import * as Schema from "effect/Schema"
+import type { Subscribable } from "effect/Subscribable"
 import type * as Types from "effect/Types"
-import type * as CircuitBreaker from "../resilience/CircuitBreaker.js"
-import type * as Failure from "../resilience/Failure.js"
+import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import type * as Fallback from "../resilience/Fallback.js"
-import type * as RetryPolicy from "../resilience/RetryPolicy.js"
-import type * as Timeout from "../resilience/Timeout.js"
 import * as invocation from "./internal/invoke.js"
+import * as overrides from "./internal/policies.js"
+import type { Policies, Policy, PolicyError } from "./internal/policy.js"
+import * as promise from "./internal/promise.js"
 
 /**
  * @since 0.1.0
@@ -32,29 +33,7 @@ export const TypeId: unique symbol = Symbol.for("holdfast/Agent")
  */
 export type TypeId = typeof TypeId
 
-/**
- * What hardens an agent. Everything has a default, and `false` turns a part off.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Policy {
-  /** Default: 3 attempts, base 1 s, factor 2, cap 60 s, jitter 0.5 to 1.5, `Retry-After` honoured. */
-  readonly retry?: RetryPolicy.RetryPolicy | RetryPolicy.Options | false | undefined
-  /** The bound of one attempt. Default 30 seconds. */
-  readonly timeout?: Duration.DurationInput | false | undefined
-  /** The bound of all attempts and their pauses together. Default none. */
-  readonly deadline?: Duration.DurationInput | false | undefined
-  /**
-   * Default: opens after 5 failures in a row, probes after 60 s, closes after 2 successes. One breaker an agent id a registry: the options
-   * with which the id is first invoked make it.
-   */
-  readonly circuitBreaker?: CircuitBreaker.Options | false | undefined
-  /** What the breaker counts: each `attempt` (default), or a `call` with all its retries as one. */
-  readonly countAs?: "attempt" | "call" | undefined
-  /** Sorts this agent's errors. Default: the classifier in force. */
-  readonly classify?: Failure.Classifier | undefined
-}
+export type { Policies, Policy, PolicyError } from "./internal/policy.js"
 
 /**
  * What can be said of an agent when it is made.
@@ -75,14 +54,6 @@ type Decodes<Returned, Encoded> = [unknown] extends [Returned]
   : [Returned] extends [Encoded]
     ? unknown
     : never
-
-/**
- * The errors that the operators add to an agent's own.
- *
- * @since 0.1.0
- * @category errors
- */
-export type PolicyError = Timeout.AgentTimeoutError | CircuitBreaker.CircuitBreakerOpenError
 
 /**
  * An agent is a value: nothing runs until it is invoked.
@@ -267,6 +238,44 @@ export const withCircuitBreaker: {
 )
 
 /**
+ * Bounds how many calls of it run and wait at once. Its fallbacks keep theirs.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @throws `RangeError` when a number makes no sense.
+ */
+export const withBulkhead: {
+  (bulkhead: Policy["bulkhead"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, bulkhead: Policy["bulkhead"]): Agent<In, Out, E, R>
+} = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, bulkhead: Policy["bulkhead"]) => withPolicy(self, { bulkhead }))
+
+/**
+ * Bounds how many calls of it begin in a time. Its fallbacks keep theirs.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @throws `RangeError` when a number makes no sense.
+ */
+export const withRateLimit: {
+  (rateLimit: Policy["rateLimit"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, rateLimit: Policy["rateLimit"]): Agent<In, Out, E, R>
+} = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, rateLimit: Policy["rateLimit"]) =>
+  withPolicy(self, { rateLimit })
+)
+
+/**
+ * Puts a second attempt beside one that is slow. Its fallbacks keep theirs.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @throws `RangeError` when a number makes no sense.
+ */
+export const withHedge: {
+  (hedge: Policy["hedge"]): <In, Out, E, R>(self: Agent<In, Out, E, R>) => Agent<In, Out, E, R>
+  <In, Out, E, R>(self: Agent<In, Out, E, R>, hedge: Policy["hedge"]): Agent<In, Out, E, R>
+} = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, hedge: Policy["hedge"]) => withPolicy(self, { hedge }))
+
+/**
  * Another agent, with a policy of its own, for when this one fails. Chains as long as you like.
  *
  * @since 0.1.0
@@ -310,3 +319,73 @@ export const invoke: {
   <In>(input: In): <Out, E, R>(self: Agent<In, Out, E, R>) => Effect.Effect<Out, E, R>
   <In, Out, E, R>(self: Agent<In, Out, E, R>, input: In): Effect.Effect<Out, E, R>
 } = dual(2, <In, Out, E, R>(self: Agent<In, Out, E, R>, input: In) => self.invoke(input))
+
+export type { PromiseAgent, PromiseServices } from "./internal/promise.js"
+
+/**
+ * An agent for code that knows promises and no effects. Each call keeps its caller's AsyncLocalStorage; nothing is ever rejected but the promise
+ * that was handed out. An agent that needs services takes them from a runtime or a layer, and a layer's errors reject the calls.
+ *
+ * @since 0.1.0
+ * @category promises
+ * @example
+ * ```ts run
+ * import { Effect } from "effect"
+ * import { Agent } from "holdfast"
+ *
+ * class NoSuchCity extends Error {}
+ *
+ * const weather = Agent.make("weather", (city: string) =>
+ *   city === "Atlantis" ? Effect.fail(new NoSuchCity(city)) : Effect.succeed(`sunny in ${city}`), { retry: false })
+ * const ask = Agent.toPromise(weather)
+ *
+ * console.log(await ask("Lisbon", { signal: AbortSignal.timeout(5000) }))
+ * await ask("Atlantis").catch((error) => console.log(error instanceof NoSuchCity))
+ * await ask.dispose()
+ * ```
+ */
+export const toPromise: {
+  <In, Out, E, R>(agent: Agent<In, Out, E, R>, services: promise.PromiseServices<R>): promise.PromiseAgent<In, Out>
+  <In, Out, E>(agent: Agent<In, Out, E>): promise.PromiseAgent<In, Out>
+} = <In, Out, E, R>(
+  agent: Agent<In, Out, E, R>,
+  services?: promise.PromiseServices<R>
+): promise.PromiseAgent<In, Out> => promise.make(agent.id, agent.invoke, services)
+
+/**
+ * The policy overrides in force, provided by {@link policies}. Without it there are none.
+ *
+ * @since 0.1.0
+ * @category reconfiguration
+ */
+export type CurrentPolicies = overrides.CurrentPolicies
+
+/**
+ * Changes the policies of agents that are already made, while they run. From a `SubscriptionRef` (or any `Subscribable`) a change holds from the
+ * moment it is set: `timeout` and `circuitBreaker` from the next attempt, everything else from the next call. Set a new value; one that is
+ * changed in place is not seen.
+ *
+ * A breaker whose options change keeps its state, its name and its key, as `CircuitBreaker.reconfigure` says; without the override it gets its own
+ * options back. A breaker is one for all its registry serves: those who override it for a part of a program alone give that part a registry.
+ *
+ * An override that cannot be used is refused: the layer fails with `ConfigurationError` when it is there from the start; later it is logged,
+ * its agent keeps the override that it had, and the other agents' overrides are taken.
+ *
+ * @since 0.1.0
+ * @category reconfiguration
+ * @example
+ * ```ts
+ * import { Effect, SubscriptionRef } from "effect"
+ * import { Agent } from "holdfast"
+ *
+ * const model = Agent.make("model", (question: string) => Effect.succeed(`no answer to ${question}`))
+ *
+ * const program = Effect.gen(function* () {
+ *   const current = yield* SubscriptionRef.make<Agent.Policies>({ "*": { timeout: "10 seconds" } })
+ *   const slowDown = SubscriptionRef.set(current, { model: { retry: false, timeout: "1 minute" } })
+ *   return yield* Effect.zipRight(slowDown, model.invoke("why?")).pipe(Effect.provide(Agent.policies(current)))
+ * })
+ * ```
+ */
+export const policies = (source: Policies | Subscribable<Policies>): Layer.Layer<CurrentPolicies, ConfigurationError> =>
+  overrides.layer(source, invocation.settingsOf)

@@ -3,84 +3,30 @@
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import { dual } from "effect/Function"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import * as Schema from "effect/Schema"
-import * as ErrorInfo from "../observability/ErrorInfo.js"
-import * as Observation from "../observability/Observation.js"
-import * as Failure from "../resilience/Failure.js"
+import type * as Stream from "effect/Stream"
 import * as numbers from "../resilience/internal/numbers.js"
+import type * as Timeout from "../resilience/Timeout.js"
 import type * as Agent from "./Agent.js"
+import type { CriticalDegradationError, Event, Gap, Result } from "./internal/degradation.js"
 import * as stages from "./internal/stages.js"
 
-/**
- * How much is missing: 0 when at least 80 % of the agents succeeded, 1 when at least 50 %, 2 when fewer.
- *
- * @since 0.1.0
- * @category models
- */
-export type DegradationLevel = 0 | 1 | 2
-
-/**
- * An agent that gave nothing.
- *
- * @since 0.1.0
- * @category models
- */
-export interface FailedAgent<out E = unknown> {
-  /** Its name in the swarm. */
-  readonly agent: string
-  readonly required: boolean
-  /** Its typed error, or its defect. */
-  readonly error: E
-}
-
-/**
- * Too many of the required agents failed. Carries what was found all the same.
- *
- * @since 0.1.0
- * @category errors
- */
-export class CriticalDegradationError extends Schema.TaggedError<CriticalDegradationError>(
-  "holdfast/CriticalDegradationError"
-)("CriticalDegradationError", {
-  swarm: Schema.String,
-  /** The share of required agents that failed, 0 to 1. */
-  failedShare: Schema.Number,
-  /** The share that would have been borne. */
-  threshold: Schema.Number,
-  failed: Schema.Array(Schema.Struct({ agent: Schema.String, required: Schema.Boolean, error: Schema.Unknown })),
-  /** What the other agents found, by name. */
-  findings: Schema.Record({ key: Schema.String, value: Schema.Unknown })
-}) {
-  override get message(): string {
-    const lost = this.failed.filter((each) => each.required)
-    const each = lost.map(({ agent, error }) => `${agent}: ${ErrorInfo.line(ErrorInfo.make(error))}`)
-    const percent = (share: number) => `${Math.round(share * 100)} %`
-    return `${percent(this.failedShare)} of the required agents of "${this.swarm}" failed, more than the ${percent(this.threshold)} it can bear (${each.join("; ")})`
-  }
-
-  /** Worth another try when any required agent's error is. */
-  get failure(): Failure.Failure {
-    const retryable = this.failed.some((each) => each.required && Failure.isRetryable(Failure.classify(each.error)))
-    return { kind: retryable ? "transient" : "permanent", reason: "critical degradation" }
-  }
-}
-
-/**
- * What a swarm found. `findings` has a key for each agent that succeeded.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Result<out Findings, out E = unknown> {
-  readonly findings: Partial<Findings>
-  readonly failed: ReadonlyArray<FailedAgent<E>>
-  readonly degradationLevel: DegradationLevel
-  /** The share of all agents that succeeded, 0 to 1. */
-  readonly successRate: number
-}
+export {
+  AgentStoppedError,
+  type Completed,
+  CriticalDegradationError,
+  type DegradationLevel,
+  type Event,
+  type FailedAgent,
+  type Found,
+  type Gap,
+  type Reason,
+  type Result
+} from "./internal/degradation.js"
 
 /**
  * What an agent of the second stage is given: the swarm's input, and what the first stage found.
@@ -98,7 +44,7 @@ export interface Upstream<out In, out Findings> {
  * @category models
  */
 export interface Thresholds {
-  /** The run fails when more than this share of the required agents fails. Default 0.3. */
+  /** The run fails when more than this share of the required agents, by weight, fails. Default 0.3. */
   readonly critical?: number | undefined
   /** From this share of successes on, nothing counts as degraded. Default 0.8. */
   readonly healthy?: number | undefined
@@ -107,12 +53,15 @@ export interface Thresholds {
 }
 
 type Agents = Readonly<Record<string, Agent.Agent.Any>>
-type Found<M extends Agents> = { readonly [K in keyof M]: Agent.Agent.Output<M[K]> }
+type FoundBy<M extends Agents> = { readonly [K in keyof M]: Agent.Agent.Output<M[K]> }
 type Input<M extends Agents> = { [K in keyof M]: (input: Agent.Agent.Input<M[K]>) => void }[keyof M] extends (
   input: infer I
 ) => void
   ? I
   : never
+
+/** How much an agent's success or failure counts, by its name in the swarm. */
+type Weights<Names extends PropertyKey> = { readonly [K in Names]?: number | undefined }
 
 /**
  * Who takes part.
@@ -127,6 +76,15 @@ export interface Options<Required extends Agents, Optional extends Agents> exten
   readonly optional?: Optional | undefined
   /** How many run at once. Default: all. */
   readonly concurrency?: number | undefined
+  /**
+   * The bound of the whole, all stages. Who has given nothing by then is interrupted and missing, with an `AgentTimeoutError`; the thresholds
+   * decide what that means. Default none.
+   */
+  readonly deadline?: Duration.DurationInput | undefined
+  /** How much each agent counts in rates and thresholds: a finite number above 0. Default 1. */
+  readonly weights?: Weights<keyof NoInfer<Required> | keyof NoInfer<Optional>> | undefined
+  /** Whether all agents are interrupted as soon as too many required ones have failed for the run to succeed. Default true. */
+  readonly earlyStop?: boolean | undefined
 }
 
 /**
@@ -140,19 +98,33 @@ export interface Member {
   readonly required: boolean
   /** From 1; a stage begins when those before it have ended. */
   readonly stage: number
+  /** How much it counts; 1 unless something else was said. */
+  readonly weight: number
   readonly agent: Agent.Agent.Any
+}
+
+/**
+ * How a swarm goes about it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Plan {
+  readonly name: string
+  readonly members: ReadonlyArray<Member>
+  readonly thresholds: { readonly critical: number; readonly healthy: number; readonly degraded: number }
+  readonly concurrency: number | "unbounded"
+  /** The bound of the whole in milliseconds. */
+  readonly deadlineMillis: number | undefined
+  readonly earlyStop: boolean
 }
 
 /**
  * @since 0.1.0
  * @category models
  */
-export interface Swarm<in In, out Findings, out E, out R> extends Pipeable {
-  readonly name: string
+export interface Swarm<in In, out Findings, out E, out R> extends Plan, Pipeable {
   readonly run: (input: In) => Effect.Effect<Result<Findings, E>, CriticalDegradationError, R>
-  readonly members: ReadonlyArray<Member>
-  readonly thresholds: { readonly critical: number; readonly healthy: number; readonly degraded: number }
-  readonly concurrency: number | "unbounded"
 }
 
 const share = (name: string, option: string, value: number | undefined, fallback: number): number => {
@@ -166,8 +138,8 @@ const share = (name: string, option: string, value: number | undefined, fallback
  *
  * @since 0.1.0
  * @category constructors
- * @throws `RangeError` when no agent is required, a name stands twice, a threshold is not between 0 and 1 or the concurrency is no whole number
- * from 1.
+ * @throws `RangeError` when no agent is required, a name stands twice, a threshold is not between 0 and 1, the concurrency is no whole number
+ * from 1, the deadline is negative or NaN, or a weight is not a finite number above 0.
  * @example
  * ```ts
  * import { Effect } from "effect"
@@ -176,7 +148,7 @@ const share = (name: string, option: string, value: number | undefined, fallback
  * const length = Agent.make("length", (text: string) => Effect.succeed(text.length))
  * const upper = Agent.make("upper", (text: string) => Effect.succeed(text.toUpperCase()))
  *
- * const swarm = Swarm.make("reading", { required: { length }, optional: { upper } })
+ * const swarm = Swarm.make("reading", { required: { length }, optional: { upper }, deadline: "1 minute" })
  *
  * const program = Effect.gen(function* () {
  *   const { degradationLevel, failed, findings } = yield* swarm.run("hello")
@@ -184,34 +156,50 @@ const share = (name: string, option: string, value: number | undefined, fallback
  * })
  * ```
  */
-export const make = <Required extends Agents, Optional extends Agents = Readonly<Record<never, never>>>(
+export const make = <
+  Required extends Agents,
+  Optional extends Agents = Readonly<Record<never, never>>,
+  Deadline extends Duration.DurationInput | undefined = undefined
+>(
   name: string,
-  options: Options<Required, Optional>
+  options: Options<Required, Optional> & { readonly deadline?: Deadline }
 ): Swarm<
   Input<Required> & ([keyof Optional] extends [never] ? unknown : Input<Optional>),
-  Found<Required> & Found<Optional>,
-  Agent.Agent.Error<Required[keyof Required] | Optional[keyof Optional]>,
+  FoundBy<Required> & FoundBy<Optional>,
+  | Agent.Agent.Error<Required[keyof Required] | Optional[keyof Optional]>
+  | ([Deadline] extends [undefined] ? never : Timeout.AgentTimeoutError),
   Agent.Agent.Services<Required[keyof Required] | Optional[keyof Optional]>
-> =>
-  fromMembers(
+> => {
+  const weights: Weights<string> = options.weights ?? {}
+  const members = (agents: Agents, required: boolean): ReadonlyArray<Member> =>
+    Object.entries(agents).map(([key, agent]) => ({ name: key, required, stage: 1, weight: 1, agent }))
+  return fromPlan({
     name,
-    [
-      ...Object.entries(options.required).map(
-        ([key, agent]): Member => ({ name: key, required: true, stage: 1, agent })
-      ),
-      ...Object.entries(options.optional ?? {}).map(
-        ([key, agent]): Member => ({ name: key, required: false, stage: 1, agent })
-      )
-    ],
-    {
+    members: reweigh(name, [...members(options.required, true), ...members(options.optional ?? {}, false)], weights),
+    thresholds: {
       critical: share(name, "critical", options.critical, 0.3),
       healthy: share(name, "healthy", options.healthy, 0.8),
       degraded: share(name, "degraded", options.degraded, 0.5)
     },
-    options.concurrency === undefined || options.concurrency === Infinity
-      ? "unbounded"
-      : numbers.count(`swarm "${name}": concurrency`, options.concurrency)
-  )
+    concurrency:
+      options.concurrency === undefined || options.concurrency === Infinity
+        ? "unbounded"
+        : numbers.count(`swarm "${name}": concurrency`, options.concurrency),
+    deadlineMillis:
+      options.deadline === undefined ? undefined : numbers.millis(`swarm "${name}": deadline`, options.deadline),
+    earlyStop: options.earlyStop ?? true
+  })
+}
+
+const reweigh = (swarm: string, members: ReadonlyArray<Member>, weights: Weights<string>): ReadonlyArray<Member> => {
+  for (const [name, weight] of Object.entries(weights)) {
+    if (!members.some((member) => member.name === name))
+      throw new RangeError(`swarm "${swarm}": there is no agent named "${name}" to give a weight`)
+    if (weight !== undefined && !(weight > 0 && weight < Infinity))
+      throw new RangeError(`swarm "${swarm}": the weight of "${name}" must be a finite number above 0, got ${weight}`)
+  }
+  return members.map((member) => ({ ...member, weight: weights[member.name] ?? member.weight }))
+}
 
 /**
  * Adds optional agents that need what the others found: they run when all before them have ended, with {@link Upstream} as their input.
@@ -256,15 +244,10 @@ export const followedBy: {
     agents: Then
   ): Followed<In, Findings, E, R, Then> => {
     const stage = Math.max(...self.members.map((member) => member.stage)) + 1
-    return fromMembers(
-      self.name,
-      [
-        ...self.members,
-        ...Object.entries(agents).map(([key, agent]): Member => ({ name: key, required: false, stage, agent }))
-      ],
-      self.thresholds,
-      self.concurrency
+    const added = Object.entries(agents).map(
+      ([key, agent]): Member => ({ name: key, required: false, stage, weight: 1, agent })
     )
+    return fromPlan({ ...self, members: [...self.members, ...added] })
   }
 )
 
@@ -276,113 +259,127 @@ export const followedBy: {
  */
 export type Followed<In, Findings, E, R, Then extends Agents> = Swarm<
   In,
-  Findings & Found<Then>,
+  Findings & FoundBy<Then>,
   E | Agent.Agent.Error<Then[keyof Then]>,
   R | Agent.Agent.Services<Then[keyof Then]>
 >
 
-const fromMembers = <In, Findings, E, R>(
-  name: string,
-  members: ReadonlyArray<Member>,
-  thresholds: Swarm<In, Findings, E, R>["thresholds"],
-  concurrency: number | "unbounded"
-): Swarm<In, Findings, E, R> => {
+const fromPlan = <In, Findings, E, R>(plan: Plan): Swarm<In, Findings, E, R> => {
+  const { members, name } = plan
   if (name === "") throw new RangeError("Swarm: the name must not be empty")
   if (!members.some((member) => member.required))
     throw new RangeError(`swarm "${name}": at least one agent must be required`)
   const names = members.map((member) => member.name)
   const twice = names.find((each, index) => names.indexOf(each) !== index)
   if (twice !== undefined) throw new RangeError(`swarm "${name}": there are two agents named "${twice}"`)
-  const swarm: Swarm<In, Findings, E, R> = {
-    name,
-    members,
-    thresholds,
-    concurrency,
-    run: (input) => run(swarm, input),
+  return {
+    ...plan,
+    // `make` and `followedBy` state what the members are together; here they are of any type
+    run: (input) =>
+      stages.run(plan, input, () => Effect.void) as Effect.Effect<Result<Findings, E>, CriticalDegradationError, R>,
     pipe() {
       // biome-ignore lint/complexity/noArguments: what `pipeArguments` takes
       return pipeArguments(this, arguments)
     }
   }
-  return swarm
 }
 
-/** The degradation, on the swarm's observation. */
-const observe = (result: Result<unknown>, completed: boolean): Effect.Effect<void> => {
-  const missing = result.failed.map(({ agent }) => agent)
-  return Effect.zipRight(
-    Observation.annotate({
-      ...(completed && missing.length > 0
-        ? { level: "WARNING" as const, statusMessage: `without ${missing.join(", ")}` }
-        : {}),
-      metadata: {
-        degradation_level: result.degradationLevel,
-        success_rate: result.successRate,
-        failed_agents: missing
-      }
-    }),
-    Observation.score({ name: "degradation_level", value: result.degradationLevel })
-  )
-}
+/**
+ * Says how much agents count, those of later stages too. Others keep their weight.
+ *
+ * @since 0.1.0
+ * @category combinators
+ * @throws `RangeError` when there is no agent of that name, or a weight is not a finite number above 0.
+ */
+export const weighted: {
+  <Weighed extends Readonly<Record<string, number>>>(
+    weights: Weighed
+  ): <In, Findings extends { readonly [K in keyof Weighed]: unknown }, E, R>(
+    self: Swarm<In, Findings, E, R>
+  ) => Swarm<In, Findings, E, R>
+  <In, Findings, E, R>(self: Swarm<In, Findings, E, R>, weights: Weights<keyof Findings>): Swarm<In, Findings, E, R>
+} = dual(
+  2,
+  <In, Findings, E, R>(self: Swarm<In, Findings, E, R>, weights: Weights<string>): Swarm<In, Findings, E, R> =>
+    fromPlan({ ...self, members: reweigh(self.name, self.members, weights) })
+)
 
-const run = <In, Findings, E, R>(
-  swarm: Swarm<In, Findings, E, R>,
-  input: In
-): Effect.Effect<Result<Findings, E>, CriticalDegradationError, R> => {
-  const last = Math.max(...swarm.members.map((member) => member.stage))
-  const work = Effect.gen(function* () {
-    const settled: Array<stages.Settled> = []
-    for (let stage = 1; stage <= last; stage++) {
-      const members = swarm.members.filter((member) => member.stage === stage)
-      const given = stage === 1 ? input : { input, findings: stages.findingsOf(settled) }
-      settled.push(...(yield* stages.runStage(members, given, swarm.concurrency)))
-      const lost = stage === 1 ? criticalLoss(swarm, settled) : undefined
-      if (lost !== undefined) {
-        yield* observe(resultOf(swarm, settled), false)
-        return yield* lost
-      }
-    }
-    const result = resultOf(swarm, settled)
-    yield* observe(result, true)
-    return result
-  })
-  // `make` and `followedBy` state what the members are together; here they are of any type
-  return Observation.span(work, swarm.name, { type: "chain" }) as Effect.Effect<
-    Result<Findings, E>,
-    CriticalDegradationError,
-    R
-  >
-}
+/**
+ * What is missing, and why: of a result, or of a run that was given up.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const gaps: {
+  <Findings, E>(self: Result<Findings, E>): ReadonlyArray<Gap<E>>
+  (self: CriticalDegradationError): ReadonlyArray<Gap>
+} = (self: Result<unknown> | CriticalDegradationError): ReadonlyArray<Gap> =>
+  self.failed.map((each) => ({ _tag: "Gap", ...each, reason: each.reason ?? "failed", weight: each.weight ?? 1 }))
 
-const criticalLoss = (
-  swarm: Swarm<never, unknown, unknown, unknown>,
-  settled: ReadonlyArray<stages.Settled>
-): CriticalDegradationError | undefined => {
-  const failed = stages.failedOf(settled)
-  const required = settled.filter(({ member }) => member.required).length
-  const failedShare = failed.filter((each) => each.required).length / required
-  return failedShare > swarm.thresholds.critical
-    ? new CriticalDegradationError({
-        swarm: swarm.name,
-        failedShare,
-        threshold: swarm.thresholds.critical,
-        failed,
-        findings: stages.findingsOf(settled)
-      })
-    : undefined
-}
+/**
+ * Every agent of a result by its name: what it found, or the gap that it leaves.
+ *
+ * @since 0.1.0
+ * @category getters
+ * @example
+ * ```ts
+ * import { Effect, Either } from "effect"
+ * import { Agent, Swarm } from "holdfast"
+ *
+ * const length = Agent.make("length", (text: string) => Effect.succeed(text.length))
+ *
+ * const program = Swarm.make("reading", { required: { length } }).run("hello").pipe(
+ *   Effect.map((result) =>
+ *     Either.match(Swarm.outcomes(result).length, {
+ *       onLeft: (gap) => `${gap.agent} is missing: ${gap.error.message}`,
+ *       onRight: (letters) => `${letters} letters`
+ *     })
+ *   )
+ * )
+ * ```
+ */
+export const outcomes = <Findings, E>(
+  result: Result<Findings, E>
+): { readonly [K in keyof Findings]: Either.Either<Findings[K], Gap<E>> } =>
+  Object.fromEntries<Either.Either<unknown, Gap<E>>>([
+    ...Object.entries(result.findings).map(([name, value]) => [name, Either.right(value)] as const),
+    ...result.failed.map((gap) => [gap.agent, Either.left(gap)] as const)
+    // an agent either found something or is missing: together they are all the names of `Findings`
+  ]) as { readonly [K in keyof Findings]: Either.Either<Findings[K], Gap<E>> }
 
-const resultOf = (
-  swarm: Swarm<never, unknown, unknown, unknown>,
-  settled: ReadonlyArray<stages.Settled>
-): Result<Record<string, unknown>> => {
-  const failed = stages.failedOf(settled)
-  const successRate = (settled.length - failed.length) / settled.length
-  const { degraded, healthy } = swarm.thresholds
-  return {
-    findings: stages.findingsOf(settled),
-    failed,
-    successRate,
-    degradationLevel: successRate >= healthy ? 0 : successRate >= degraded ? 1 : 2
-  }
-}
+/**
+ * Runs a swarm and tells of each agent as it ends. Fails as `run` does, after all that could be told. The agents do not wait for whoever reads;
+ * who stops reading interrupts them.
+ *
+ * @since 0.1.0
+ * @category streaming
+ * @example
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Agent, Swarm } from "holdfast"
+ *
+ * const length = Agent.make("length", (text: string) => Effect.succeed(text.length))
+ * const swarm = Swarm.make("reading", { required: { length } })
+ *
+ * const program = Swarm.stream(swarm, "hello").pipe(
+ *   Stream.runForEach((event) => (event._tag === "Found" ? Effect.log(`${event.agent}: ${event.value}`) : Effect.void))
+ * )
+ * ```
+ */
+export const stream: {
+  <In>(
+    input: In
+  ): <Findings, E, R>(self: Swarm<In, Findings, E, R>) => Stream.Stream<Event<Findings, E>, CriticalDegradationError, R>
+  <In, Findings, E, R>(
+    self: Swarm<In, Findings, E, R>,
+    input: In
+  ): Stream.Stream<Event<Findings, E>, CriticalDegradationError, R>
+} = dual(
+  2,
+  <In, Findings, E, R>(
+    self: Swarm<In, Findings, E, R>,
+    input: In
+  ): Stream.Stream<Event<Findings, E>, CriticalDegradationError, R> =>
+    // as in `run`: the members' types are known to the swarm's
+    stages.stream(self, input) as Stream.Stream<Event<Findings, E>, CriticalDegradationError, R>
+)

@@ -11,9 +11,9 @@ import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import * as Schema from "effect/Schema"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
+import * as PerRunScheduler from "../observability/internal/contextScheduler.js"
 import * as Observation from "../observability/Observation.js"
 import * as SpanCarrier from "../observability/SpanCarrier.js"
-import * as PerRunScheduler from "./internal/scheduler.js"
 
 /**
  * A run of a graph that did not end well: a node threw, the graph is wrong, or its checkpointer failed.

@@ -9,8 +9,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import { dual } from "effect/Function"
-import * as Option from "effect/Option"
+import { dual, type LazyArg } from "effect/Function"
 import type * as Tracer from "effect/Tracer"
 import * as ErrorInfo from "./ErrorInfo.js"
 import * as Redaction from "./Redaction.js"
@@ -184,7 +183,14 @@ export const outcome = (exit: Exit.Exit<unknown, unknown>): Pick<Options, "level
  * )
  * ```
  */
-export const annotate = (options: Options): Effect.Effect<void> => Effect.annotateCurrentSpan(attributes(options))
+export const annotate = (options: Options | LazyArg<Options>): Effect.Effect<void> =>
+  Effect.withFiberRuntime((fiber) => {
+    const span = fiber.currentSpan
+    if (span === undefined || span._tag !== "Span") return Effect.void
+    const said = attributes(typeof options === "function" ? options() : options)
+    for (const name in said) span.attribute(name, said[name])
+    return Effect.void
+  })
 
 /**
  * Makes an effect an observation: a child of the current one that lasts as long as the effect. How it ends is set by the tracer, see
@@ -284,8 +290,9 @@ export class ScoreSink extends Context.Reference<ScoreSink>()("holdfast/Observat
  * @category scores
  */
 export const score = (score: Score): Effect.Effect<void> =>
-  Effect.flatMap(ScoreSink, (sink) =>
-    Effect.map(Effect.option(Effect.currentSpan), (span) => {
-      if (Option.isSome(span)) sink.emit(score, span.value)
-    })
-  )
+  Effect.withFiberRuntime((fiber) => {
+    const span = fiber.currentSpan
+    return span === undefined || span._tag !== "Span"
+      ? Effect.void
+      : Effect.map(ScoreSink, (sink) => sink.emit(score, span))
+  })

@@ -11,11 +11,12 @@ import * as Agent from "../../src/agent/Agent.js"
 import * as Chaos from "../../src/resilience/Chaos.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
 import * as Fallback from "../../src/resilience/Fallback.js"
+import * as RetryBudget from "../../src/resilience/RetryBudget.js"
 import * as Timeout from "../../src/resilience/Timeout.js"
 import { finish, permanent, signal, transient } from "../resilience/support.js"
 
 const plain: Agent.Policy = { retry: { jitter: false } }
-const own = Effect.provide(CircuitBreaker.layerRegistry)
+const own = Effect.provide([CircuitBreaker.layerRegistry, RetryBudget.layerUnlimited])
 
 /** An agent that fails so often before it answers, and the times at which it was tried. */
 const failing = (id: string, failures: number, policy: Agent.Policy = plain, error: () => unknown = transient) => {

@@ -10,10 +10,11 @@ import * as Swarm from "../../src/agent/Swarm.js"
 import * as Trace from "../../src/observability/Trace.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
 import * as Failure from "../../src/resilience/Failure.js"
+import * as RetryBudget from "../../src/resilience/RetryBudget.js"
 import { finish, others, permanent, signal, transient, tree } from "../resilience/support.js"
 
 const once: Agent.Policy = { retry: false, circuitBreaker: false }
-const own = Effect.provide(CircuitBreaker.layerRegistry)
+const own = Effect.provide([CircuitBreaker.layerRegistry, RetryBudget.layerUnlimited])
 
 const good = (id: string) => Agent.make(id, (input: string) => Effect.succeed(`${id} of ${input}`), once)
 const bad = (id: string, error: unknown = permanent()) => Agent.make(id, (_: string) => Effect.fail(error), once)
@@ -202,7 +203,9 @@ describe("Swarm: stages", () => {
       assert.instanceOf(failureOf(yield* Effect.exit(lost.run(""))), Swarm.CriticalDegradationError)
       assert.strictEqual(asked, 0)
       const degraded = yield* Swarm.followedBy(Swarm.make("s", { required: { a: good("a") } }), { later }).run("")
-      assert.deepStrictEqual(degraded.failed, [{ agent: "later", required: false, error: "no" }])
+      assert.deepStrictEqual(degraded.failed, [
+        { _tag: "Gap", agent: "later", required: false, weight: 1, reason: "failed", error: "no" }
+      ])
     }).pipe(own)
   )
 })

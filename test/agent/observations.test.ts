@@ -6,9 +6,10 @@ import * as TestClock from "effect/TestClock"
 import * as Agent from "../../src/agent/Agent.js"
 import * as Trace from "../../src/observability/Trace.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
+import * as RetryBudget from "../../src/resilience/RetryBudget.js"
 import { finish, permanent, signal, transient, tree } from "../resilience/support.js"
 
-const observed = Effect.provide([CircuitBreaker.layerRegistry, Trace.layerRecorder()])
+const observed = Effect.provide([CircuitBreaker.layerRegistry, RetryBudget.layerUnlimited, Trace.layerRecorder()])
 
 const policy = {
   retry: { maxAttempts: 2, jitter: false },

@@ -3,12 +3,15 @@ import { assert, describe, it } from "@effect/vitest"
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
+import type * as Stream from "effect/Stream"
 import { expectTypeOf } from "vitest"
 import * as Agent from "../../src/agent/Agent.js"
 import * as Swarm from "../../src/agent/Swarm.js"
 import type * as Fallback from "../../src/resilience/Fallback.js"
+import type * as Timeout from "../../src/resilience/Timeout.js"
 
 class Prices extends Context.Tag("test/Prices")<Prices, { readonly of: (ticker: string) => number }>() {}
 class News extends Context.Tag("test/News")<News, { readonly of: (ticker: string) => string }>() {}
@@ -72,7 +75,10 @@ describe("Agent.make", () => {
       Agent.withRetry({ maxAttempts: 2 }),
       Agent.withTimeout("1 second"),
       Agent.withDeadline("1 minute"),
-      Agent.withCircuitBreaker(false)
+      Agent.withCircuitBreaker(false),
+      Agent.withBulkhead({ concurrency: 2 }),
+      Agent.withRateLimit({ limit: 5, window: "1 second" }),
+      Agent.withHedge({ after: "1 second" })
     )
     expectTypeOf(hardened).toEqualTypeOf<typeof byGenerator>()
     assert.strictEqual(hardened.id, "a")
@@ -121,5 +127,62 @@ describe("Swarm.make", () => {
     expectTypeOf(Swarm.followedBy(swarm, { judge })).toEqualTypeOf<typeof whole>()
     // @ts-expect-error: an agent that takes something else
     Swarm.followedBy(swarm, { byPromise })
+  })
+
+  it("a deadline adds the error of who is late, and only a deadline does", () => {
+    const plain = Agent.make("p", (_: string) => Effect.succeed(1)).pipe(Agent.orElse(byPromise))
+    type Errors<S> = S extends Swarm.Swarm<infer _In, infer _Found, infer E, infer _R> ? E : never
+    const unbounded = Swarm.make("s", { required: { plain } })
+    const bounded = Swarm.make("s", { required: { plain }, deadline: "1 minute" })
+    expectTypeOf<Errors<typeof unbounded>>().toEqualTypeOf<Fallback.FallbackExhaustedError>()
+    expectTypeOf<Errors<typeof bounded>>().toEqualTypeOf<Fallback.FallbackExhaustedError | Timeout.AgentTimeoutError>()
+  })
+
+  it("weights are for the agents that there are", () => {
+    const weighted = Swarm.make("s", {
+      required: { a: byGenerator },
+      optional: { b: byPromise },
+      weights: { a: 2, b: 3 }
+    })
+    expectTypeOf(weighted).toEqualTypeOf<typeof swarm>()
+    expectTypeOf(swarm.pipe(Swarm.weighted({ a: 2 }))).toEqualTypeOf<typeof swarm>()
+    expectTypeOf(Swarm.weighted(swarm, { b: 2 })).toEqualTypeOf<typeof swarm>()
+    const wrong = () => {
+      // @ts-expect-error: there is no c
+      Swarm.make("s", { required: { a: byGenerator }, weights: { c: 2 } })
+      // @ts-expect-error: there is no c
+      Swarm.weighted(swarm, { c: 2 })
+      // @ts-expect-error: there is no c
+      swarm.pipe(Swarm.weighted({ c: 2 }))
+    }
+    assert.throws(wrong, RangeError)
+  })
+
+  it("every finding is there or a gap with its typed error", () => {
+    type Result = Effect.Effect.Success<ReturnType<typeof swarm.run>>
+    type Errors = Policied<NoPrice | Cause.UnknownException>
+    expectTypeOf(Swarm.gaps<Found, Errors>).returns.toEqualTypeOf<ReadonlyArray<Swarm.Gap<Errors>>>()
+    type Outcomes = ReturnType<typeof Swarm.outcomes<Found, Errors>>
+    expectTypeOf<Outcomes["a"]>().toEqualTypeOf<Either.Either<number, Swarm.Gap<Errors>>>()
+    expectTypeOf<Outcomes["b"]>().toEqualTypeOf<Either.Either<{ ticker: string }, Swarm.Gap<Errors>>>()
+    expectTypeOf<Result["failed"][number]["reason"]>().toEqualTypeOf<"failed" | "late" | "stopped">()
+  })
+
+  it("a stream tells which agent found what", () => {
+    const stream = Swarm.stream(swarm, "x")
+    expectTypeOf(swarm.pipe(Swarm.stream("x"))).toEqualTypeOf<typeof stream>()
+    expectTypeOf<Stream.Stream.Error<typeof stream>>().toEqualTypeOf<Swarm.CriticalDegradationError>()
+    expectTypeOf<Stream.Stream.Context<typeof stream>>().toEqualTypeOf<Prices>()
+    type Event = Stream.Stream.Success<typeof stream>
+    type FoundA = Extract<Event, { readonly _tag: "Found"; readonly agent: "a" }>
+    expectTypeOf<FoundA["value"]>().toEqualTypeOf<number>()
+    expectTypeOf<Extract<Event, { readonly _tag: "Gap" }>["error"]>().toEqualTypeOf<
+      Policied<NoPrice | Cause.UnknownException> | Swarm.AgentStoppedError
+    >()
+    expectTypeOf<Extract<Event, { readonly _tag: "Completed" }>["result"]>().toEqualTypeOf<
+      Effect.Effect.Success<ReturnType<typeof swarm.run>>
+    >()
+    // @ts-expect-error: it takes a string
+    assert.isDefined(Swarm.stream(swarm, 1))
   })
 })

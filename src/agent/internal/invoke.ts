@@ -1,18 +1,25 @@
 /** How the operators are put around an agent's run, and what is observed of it. */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
+import * as observed from "../../observability/internal/observed.js"
 import * as Observation from "../../observability/Observation.js"
 import * as Chaos from "../../resilience/Chaos.js"
 import * as CircuitBreaker from "../../resilience/CircuitBreaker.js"
 import * as Failure from "../../resilience/Failure.js"
 import * as Fallback from "../../resilience/Fallback.js"
 import * as numbers from "../../resilience/internal/numbers.js"
+import * as RetryBudget from "../../resilience/RetryBudget.js"
 import * as RetryPolicy from "../../resilience/RetryPolicy.js"
 import * as Timeout from "../../resilience/Timeout.js"
 import type { Policy } from "../Agent.js"
+import * as admission from "./admission.js"
+import * as breakers from "./breakers.js"
+import * as policies from "./policies.js"
 
 /** The chain mixes agents of different types; `Agent.make` and `Agent.orElse` give the whole its true type. */
 type Run = (input: unknown) => Effect.Effect<unknown, unknown, unknown>
@@ -35,6 +42,11 @@ interface Settings {
   readonly timeoutMillis: number | undefined
   readonly deadlineMillis: number | undefined
   readonly breaker: CircuitBreaker.Options | undefined
+  /** Bounds one attempt by the timeout. */
+  readonly bound:
+    | ((body: Effect.Effect<unknown, unknown, unknown>) => Effect.Effect<unknown, unknown, unknown>)
+    | undefined
+  readonly admission: admission.Admission | undefined
   /** In words that a trace can hold. */
   readonly metadata: Readonly<Record<string, unknown>>
 }
@@ -49,7 +61,7 @@ const seconds = (millis: number | undefined): number | undefined => (millis === 
  *
  * @throws `RangeError`
  */
-const settingsOf = (id: string, policy: Policy): Settings => {
+export const settingsOf = (id: string, policy: Policy): Settings => {
   const retry =
     policy.retry === false
       ? RetryPolicy.none
@@ -63,16 +75,20 @@ const settingsOf = (id: string, policy: Policy): Settings => {
   if (breaker !== undefined) CircuitBreaker.make(id, breaker)
   const timeoutMillis = optionalMillis(`Agent "${id}": timeout`, policy.timeout ?? "30 seconds")
   const deadlineMillis = optionalMillis(`Agent "${id}": deadline`, policy.deadline)
+  const admitting = admission.of(id, policy)
   return {
     retry,
     timeoutMillis,
     deadlineMillis,
     breaker,
+    bound: timeoutMillis === undefined ? undefined : Timeout.attempt({ duration: timeoutMillis, agent: id }),
+    admission: admitting,
     metadata: {
       max_attempts: Number.isFinite(retry.maxAttempts) ? retry.maxAttempts : undefined,
       timeout_seconds: seconds(timeoutMillis),
       deadline_seconds: seconds(deadlineMillis),
-      circuit_breaker: breaker !== undefined
+      circuit_breaker: breaker !== undefined,
+      ...admitting?.metadata
     }
   }
 }
@@ -85,6 +101,32 @@ export const makeLink = (id: string, run: Run, policy: Policy, prepare: Run | un
   policy,
   settings: settingsOf(id, policy)
 })
+
+/** An override that says nothing of the breaker's name and key means the one that is there. */
+const overriding = (policy: Policy, override: Policy): Policy => {
+  const { key, name } = policy.circuitBreaker || {}
+  return override.circuitBreaker
+    ? { ...policy, ...override, circuitBreaker: { name, key, ...override.circuitBreaker } }
+    : { ...policy, ...override }
+}
+
+const overridden = new WeakMap<Policy, WeakMap<Link, Link>>()
+
+/** A link as the policies in force have it; worked out once for each of them. */
+const inForce = (link: Link, current: policies.Service): Link => {
+  const override = current.of(link.id)
+  if (override === undefined) return link
+  const known = overridden.get(override) ?? new WeakMap<Link, Link>()
+  overridden.set(override, known)
+  const existing = known.get(link)
+  if (existing !== undefined) return existing
+  const made = makeLink(link.id, link.run, overriding(link.policy, override), link.prepare)
+  // the very options, by which it is known that nobody wants the breaker changed
+  const same = override.circuitBreaker === undefined && override.classify === undefined
+  const changed = same ? { ...made, settings: { ...made.settings, breaker: link.settings.breaker } } : made
+  known.set(link, changed)
+  return changed
+}
 
 /** Whether an exit is an answer, a failure, or neither: an interruption or a signal to LangGraph says nothing of the agent. */
 const verdict = (exit: Exit.Exit<unknown, unknown>): boolean | undefined =>
@@ -121,35 +163,54 @@ class History {
   }
 }
 
-/** One agent of the chain: input, deadline, retry, breaker, timeout, chaos, run. */
-const invokeLink = (link: Link, index: number, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
+/** One agent of the chain: input, deadline, bulkhead, rate limit, retry, hedge, breaker, timeout, chaos, run. */
+const invokeLink = (
+  original: Link,
+  index: number,
+  input: unknown,
+  current: policies.Service,
+  first?: Cause.Cause<unknown>
+): Effect.Effect<unknown, unknown, unknown> =>
   Effect.flatMap(CircuitBreaker.Registry, (registry) => {
+    const link = inForce(original, current)
     const { id, policy, settings } = link
-    const breaker = settings.breaker === undefined ? undefined : registry.get(id, settings.breaker)
     const perCall = policy.countAs === "call"
     const history = new History()
-    const guard = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
-      breaker === undefined ? effect : breaker.protect(effect)
+    const breakerOf = ({ breaker }: Settings) =>
+      breaker === undefined ? undefined : breakers.find(registry, id, original.settings.breaker, breaker)
+    const guard = <A, E, R>(effect: Effect.Effect<A, E, R>, found: breakers.Found | undefined) =>
+      found?.breaker.protect(effect) ?? effect
+    const changed = <A, E, R>(effect: Effect.Effect<A, E, R>, found: breakers.Found | undefined) =>
+      found?.change === undefined ? effect : Effect.zipRight(found.change, effect)
 
     const hardened = (value: unknown): Effect.Effect<unknown, unknown, unknown> => {
       const faulty = Chaos.inject(
         Effect.suspend(() => link.run(value)),
         id
       )
-      const bounded =
-        settings.timeoutMillis === undefined
-          ? faulty
-          : Timeout.attempt(faulty, { duration: settings.timeoutMillis, agent: id })
-      const once = Effect.zipRight(describeAttempt(breaker, settings.timeoutMillis), perCall ? bounded : guard(bounded))
+      const attemptUnder = (now: Settings): Effect.Effect<unknown, unknown, unknown> => {
+        const bounded = now.bound === undefined ? faulty : now.bound(faulty)
+        const found = breakerOf(now)
+        const attempt = Effect.zipRight(
+          describeAttempt(found?.breaker, now.timeoutMillis),
+          perCall ? bounded : guard(bounded, found)
+        )
+        return changed(admission.hedged(now.admission, attempt), found)
+      }
+      const once = attemptUnder(settings)
       const retried = RetryPolicy.attempts(
         (number) => {
           history.tried = number
-          return once
+          if (number === 1 && first !== undefined) return Effect.failCause(first)
+          return current.refresh === undefined
+            ? once
+            : Effect.flatMap(current.refresh, () => attemptUnder(inForce(original, current).settings))
         },
         settings.retry,
         { classify: policy.classify, onFailure: (record) => Effect.sync(() => history.records.push(record)) }
       )
-      const called = perCall ? guard(retried) : retried
+      const whole = perCall ? breakerOf(settings) : undefined
+      const called = admission.admitted(settings.admission, changed(guard(retried, whole), whole))
       return settings.deadlineMillis === undefined
         ? called
         : Timeout.deadline(called, { duration: settings.deadlineMillis, agent: id })
@@ -161,19 +222,20 @@ const invokeLink = (link: Link, index: number, input: unknown): Effect.Effect<un
         const succeeded = verdict(exit)
         history.close(exit)
         return Effect.zipRight(
-          Observation.annotate({ metadata: history.metadata(succeeded) }),
+          Observation.annotate(() => ({ metadata: history.metadata(succeeded) })),
           succeeded === undefined ? Effect.void : Observation.score({ name: "retry_attempts", value: history.tried })
         )
       }),
-      Observation.span("retry_execution", {
-        type: "chain",
-        metadata: {
-          agent_id: id,
-          agent_index: index,
-          agent_type: index === 0 ? "primary" : `fallback_${index}`,
-          ...settings.metadata
-        }
-      })
+      (observable) =>
+        observed.span(observable, "retry_execution", () => ({
+          type: "chain",
+          metadata: {
+            agent_id: id,
+            agent_index: index,
+            agent_type: index === 0 ? "primary" : `fallback_${index}`,
+            ...settings.metadata
+          }
+        }))
     )
   })
 
@@ -233,17 +295,24 @@ const summary = (
     : Effect.zipRight(annotated, Observation.score({ name: "fallback_level", value: level }))
 }
 
-/** The whole of an agent: its chain, as one observation. */
-export const invokeChain = (chain: Chain, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
-  Effect.suspend(() => {
+/** The whole of an agent: its chain, as one observation. `first` is how its first try has failed, if that was made already. */
+const invokeObserved = (
+  chain: Chain,
+  input: unknown,
+  first?: Cause.Cause<unknown>
+): Effect.Effect<unknown, unknown, unknown> =>
+  policies.withCurrent((current) => {
     const [primary] = chain
     let failed: ReadonlyArray<Fallback.FailedWay> = []
     const work =
       chain.length === 1
-        ? invokeLink(primary, 0, input)
+        ? invokeLink(primary, 0, input, current, first)
         : Fallback.chain(
             primary.id,
-            chain.map((link, index) => ({ name: link.id, effect: invokeLink(link, index, input) })),
+            chain.map((link, index) => ({
+              name: link.id,
+              effect: invokeLink(link, index, input, current, index === 0 ? first : undefined)
+            })),
             (all) =>
               Effect.sync(() => {
                 failed = all
@@ -251,14 +320,54 @@ export const invokeChain = (chain: Chain, input: unknown): Effect.Effect<unknown
           )
     return work.pipe(
       Effect.onExit((exit) => summary(chain, exit, failed)),
-      Observation.span(`agent_${primary.id}`, {
-        type: "agent",
-        input,
-        metadata: {
-          agent_id: primary.id,
-          fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
-          ...primary.settings.metadata
-        }
-      })
+      (observable) =>
+        observed.span(observable, `agent_${primary.id}`, () => ({
+          type: "agent",
+          input,
+          metadata: {
+            agent_id: primary.id,
+            fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
+            ...inForce(primary, current).settings.metadata
+          }
+        }))
     )
   })
+
+/**
+ * The first try of an agent whom nobody observes, with nothing around it but the breaker and the timeout. Most calls succeed at once: they pay
+ * for what a failure needs (the loop of the retries, the history, the chain) only when there is one, and then go on where this try ended.
+ */
+const firstTry = (
+  chain: Chain,
+  input: unknown,
+  fiber: Fiber.RuntimeFiber<unknown, unknown>
+): Effect.Effect<unknown, unknown, unknown> | undefined => {
+  const context = fiber.currentContext
+  if (observed.isObserved(fiber) || Context.get(context, Chaos.Chaos) !== undefined) return undefined
+  const current = Context.get(context, policies.CurrentPolicies)
+  if (current.refresh !== undefined) return undefined
+  const [primary] = chain
+  const { id, policy, prepare, run, settings } = inForce(primary, current)
+  if (prepare !== undefined || settings.deadlineMillis !== undefined || policy.countAs === "call") return undefined
+  if (settings.admission !== undefined) return undefined
+  const body = Effect.suspend(() => run(input))
+  const bounded = settings.bound === undefined ? body : settings.bound(body)
+  const found =
+    settings.breaker === undefined
+      ? undefined
+      : breakers.find(Context.get(context, CircuitBreaker.Registry), id, primary.settings.breaker, settings.breaker)
+  if (found?.change !== undefined) return undefined
+  const budget = Context.get(context, RetryBudget.RetryBudget)
+  return Effect.matchCauseEffect(found === undefined ? bounded : found.breaker.protect(bounded), {
+    onFailure: (cause) => invokeObserved(chain, input, cause),
+    onSuccess: (value) => {
+      budget.deposit()
+      return Exit.succeed(value)
+    }
+  })
+}
+
+export const invokeChain = (chain: Chain, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
+  Effect.withFiberRuntime<unknown, unknown, unknown>(
+    (fiber) => firstTry(chain, input, fiber) ?? invokeObserved(chain, input)
+  )
