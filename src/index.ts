@@ -83,6 +83,14 @@ export * as Observation from "./observability/Observation.js"
  */
 export * as Trace from "./observability/Trace.js"
 /**
+ * A bounded number of calls at once, and a bounded line of those who wait.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Bulkhead from "./resilience/Bulkhead.js"
+export { BulkheadFullError } from "./resilience/Bulkhead.js"
+/**
  * Faults injected on purpose, reproducibly.
  *
  * @since 0.1.0
@@ -97,7 +105,7 @@ export { ChaosError } from "./resilience/Chaos.js"
  * @category modules
  */
 export * as CircuitBreaker from "./resilience/CircuitBreaker.js"
-export { CircuitBreakerOpenError } from "./resilience/CircuitBreaker.js"
+export { CircuitBreakerOpenError, CircuitBreakerStoreError } from "./resilience/CircuitBreaker.js"
 /**
  * Which kind of failure an error is, and so whether trying again is worth it.
  *
@@ -114,12 +122,41 @@ export * as Failure from "./resilience/Failure.js"
 export * as Fallback from "./resilience/Fallback.js"
 export { FallbackExhaustedError } from "./resilience/Fallback.js"
 /**
+ * A second attempt beside one that is slow.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Hedge from "./resilience/Hedge.js"
+/**
+ * No more calls in a time than has been agreed.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as RateLimit from "./resilience/RateLimit.js"
+export { RateLimitError } from "./resilience/RateLimit.js"
+/**
+ * How much retrying a process can afford.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as RetryBudget from "./resilience/RetryBudget.js"
+/**
  * Retries on a Schedule.
  *
  * @since 0.1.0
  * @category modules
  */
 export * as RetryPolicy from "./resilience/RetryPolicy.js"
+/**
+ * The last good answers, for when nothing else works.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as StaleCache from "./resilience/StaleCache.js"
 /**
  * Time limits: of one attempt, and of all of them.
  *

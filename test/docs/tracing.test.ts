@@ -4,10 +4,14 @@
  */
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
+import * as RateLimiter from "@effect/experimental/RateLimiter"
 import { assert, describe, it } from "@effect/vitest"
 import { Annotation, END, START, StateGraph } from "@langchain/langgraph"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import * as Schema from "effect/Schema"
 import * as Agent from "../../src/agent/Agent.js"
 import * as Swarm from "../../src/agent/Swarm.js"
@@ -16,9 +20,18 @@ import * as CheckpointManager from "../../src/checkpoint/CheckpointManager.js"
 import * as Graph from "../../src/graph/Graph.js"
 import * as Observation from "../../src/observability/Observation.js"
 import * as Trace from "../../src/observability/Trace.js"
+import * as Bulkhead from "../../src/resilience/Bulkhead.js"
+import * as Chaos from "../../src/resilience/Chaos.js"
+import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
+import * as Fallback from "../../src/resilience/Fallback.js"
+import * as Hedge from "../../src/resilience/Hedge.js"
+import * as RateLimit from "../../src/resilience/RateLimit.js"
+import * as RetryBudget from "../../src/resilience/RetryBudget.js"
+import * as RetryPolicy from "../../src/resilience/RetryPolicy.js"
+import * as StaleCache from "../../src/resilience/StaleCache.js"
 import * as Testing from "../../src/testing.js"
 import { root } from "../package/built.js"
-import { finish, permanent } from "../resilience/support.js"
+import { finish, others, permanent } from "../resilience/support.js"
 
 const documentation = readFileSync(join(root, "docs/tracing.md"), "utf8")
 
@@ -45,6 +58,9 @@ const desk = () => {
 const rest = Effect.gen(function* () {
   const probed = Agent.make("probed", Testing.outcomes(Effect.fail(down()), Effect.succeed(1)), {
     deadline: "1 minute",
+    bulkhead: { concurrency: 4 },
+    rateLimit: { limit: 60, window: "1 minute" },
+    hedge: { after: "1 hour" },
     retry: { maxAttempts: 2, base: "5 seconds", jitter: false },
     circuitBreaker: { failureThreshold: 1, resetAfter: "2 seconds", successThreshold: 1 }
   })
@@ -52,6 +68,45 @@ const rest = Effect.gen(function* () {
   const lost = Agent.make("lost", Testing.outcomes(Effect.fail(permanent())))
   yield* Effect.exit(Swarm.make("lost_swarm", { required: { lost } }).run("x"))
 })
+
+/** Breakers whose store is away. */
+const unshared = Effect.gen(function* () {
+  const away = () => Effect.fail(new CircuitBreaker.CircuitBreakerStoreError({ operation: "read", message: "away" }))
+  const store = Layer.succeed(CircuitBreaker.Store, { read: away, write: away, lease: away, settle: away })
+  const registry = yield* Layer.build(Layer.provide(CircuitBreaker.layerRegistryShared(), store))
+  Context.get(registry, CircuitBreaker.Registry).get("shared")
+  yield* others
+}).pipe(Effect.scoped, Logger.withMinimumLogLevel(LogLevel.None))
+
+/** The operators that say something of whichever observation is in force. */
+const operators = Effect.gen(function* () {
+  const bulkhead = Bulkhead.make("narrow", { concurrency: 1, queue: 1 })
+  const slow = Effect.sleep("1 second")
+  yield* Effect.replicateEffect(Effect.exit(Bulkhead.protect(slow, bulkhead)), 3, { concurrency: "unbounded" })
+  const limited = { key: "model", limit: 1, window: "1 second" } as const
+  yield* Effect.replicateEffect(RateLimit.limit(Effect.void, { ...limited, maxWait: "1 minute" }), 2)
+  yield* Effect.exit(RateLimit.limit(Effect.void, limited))
+  yield* Effect.provide(RateLimit.limit(Effect.void, limited), brokenLimiter)
+  const hedge = Hedge.make("tail", { after: 10, budget: RetryBudget.unlimited })
+  yield* Hedge.hedge(slow, hedge)
+  const cache = StaleCache.make<string>()
+  yield* Fallback.orStale(Effect.succeed("good"), cache, "key")
+  yield* Fallback.orStale(Effect.fail(down()), cache, "key")
+  yield* Effect.fail(down()).pipe(Fallback.when("transient", () => Effect.void))
+  yield* Effect.fail(down()).pipe(Fallback.orElse(() => Effect.void))
+  yield* Effect.exit(RetryPolicy.retry(Effect.fail(down()), {})).pipe(
+    Effect.provide(RetryBudget.layer({ ratio: 0, minPerSecond: 0 }))
+  )
+  yield* Effect.exit(Chaos.inject(Effect.void, "any")).pipe(Effect.provide(Chaos.layer({ rate: 1, faults: ["error"] })))
+}).pipe(Effect.withSpan("operators"), Effect.provide(RateLimit.layerMemory))
+
+const brokenLimiter = Layer.provide(
+  RateLimiter.layer,
+  Layer.succeed(RateLimiter.RateLimiterStore, {
+    fixedWindow: () => Effect.fail(new RateLimiter.RateLimitStoreError({ message: "down" })),
+    tokenBucket: () => Effect.fail(new RateLimiter.RateLimitStoreError({ message: "down" }))
+  })
+)
 
 const stored = Effect.gen(function* () {
   const manager = yield* CheckpointManager.CheckpointManager
@@ -83,7 +138,11 @@ const swarms: ReadonlySet<string> = new Set(["desk", "lost_swarm"])
 
 /** The name as the tables have it. */
 const generic = (name: string): string =>
-  swarms.has(name) ? "<swarm>" : name.replace(/^agent_.*/, "agent_<id>").replace(/^node_.*/, "node_<name>")
+  name === "operators"
+    ? "<any>"
+    : swarms.has(name)
+      ? "<swarm>"
+      : name.replace(/^agent_.*/, "agent_<id>").replace(/^node_.*/, "node_<name>")
 
 /** The rows of the table that has these heads. */
 const table = (...heads: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> => {
@@ -109,7 +168,8 @@ const kindOf = (value: unknown): string =>
   Array.isArray(value) ? "list" : typeof value === "string" ? "text" : typeof value
 
 const everything = Effect.gen(function* () {
-  yield* Effect.flatten(finish(Effect.zipRight(desk().swarm.run("AAPL"), rest)))
+  yield* Effect.flatten(finish(Effect.all([desk().swarm.run("AAPL"), rest, operators], { discard: true })))
+  yield* unshared
   yield* stored
 }).pipe(
   Observation.span("root"),
@@ -124,7 +184,7 @@ describe("docs/tracing.md", () => {
     Effect.gen(function* () {
       const spans = yield* everything
       assert.deepStrictEqual(
-        sorted(spans.map(({ name, type }) => `${generic(name)} ${type}`)),
+        sorted(spans.filter(({ name }) => name !== "operators").map(({ name, type }) => `${generic(name)} ${type}`)),
         sorted(table("observation", "type", "when", "level").map(([name, type]) => `${name} ${type}`))
       )
       assert.deepStrictEqual(
