@@ -44,7 +44,7 @@ export const variables: ReadonlyArray<Variable> = [
   {
     name: "DATABASE_URL",
     description: "the Postgres server; without it the database is embedded in HOLDFAST_DATA_DIR",
-    takes: "a URL such as postgres://user:password@host:5432/database",
+    takes: "a URL such as postgres://user@host:5432/database",
     secret: true
   },
   {

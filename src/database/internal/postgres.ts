@@ -21,7 +21,7 @@ export interface Settings {
   readonly applicationName: string
 }
 
-export const urlExpected = "a URL such as postgres://user:password@host:5432/database"
+export const urlExpected = "a URL such as postgres://user@host:5432/database"
 
 const malformed = (problem: string) =>
   new ConfigurationError({ setting: "DATABASE_URL", expected: urlExpected, problem })
