@@ -97,7 +97,9 @@ export const swarm = ({ callbacks, model }: Options) => {
     optional: {
       seasonality: compute("seasonality", ({ series }) => Seasonality.figures(series)),
       reversion: compute("reversion", ({ series }) => Reversion.figures(series))
-    }
+    },
+    // a round that cannot succeed still reports all that was found, and does so the same way each time: what others had done by then is a matter of timing
+    earlyStop: false
   }).pipe(Swarm.followedBy({ narrative }))
 }
 

@@ -118,7 +118,8 @@ const research = (
             retryable,
             message: Recovery.describe(error).message,
             missing: error.failed.map(missing),
-            degradationLevel: successRate >= 0.8 ? 0 : successRate >= 0.5 ? 1 : 2,
+            degradationLevel:
+              successRate >= swarm.thresholds.healthy ? 0 : successRate >= swarm.thresholds.degraded ? 1 : 2,
             successRate
           }),
           ...(retryable && round <= maximumReturns ? {} : { outcome: failed("research_swarm", error) })
