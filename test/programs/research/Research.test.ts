@@ -6,12 +6,17 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import { assert, describe, it } from "@effect/vitest"
 import { MemorySaver } from "@langchain/langgraph"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as TestClock from "effect/TestClock"
 import * as Trace from "../../../src/observability/Trace.js"
+import * as Agents from "../../../src/programs/research/Agents.js"
 import * as Prices from "../../../src/programs/research/Prices.js"
 import * as Question from "../../../src/programs/research/Question.js"
 import * as Research from "../../../src/programs/research/Research.js"
+import * as Chaos from "../../../src/resilience/Chaos.js"
+import * as CircuitBreaker from "../../../src/resilience/CircuitBreaker.js"
 
 const model = { apiKey: Option.none(), baseUrl: Option.none(), model: "none" }
 
@@ -58,6 +63,36 @@ describe("the research program", () => {
       )
       assert.deepStrictEqual(second, first)
     }).pipe(Effect.provide(layer))
+  )
+})
+
+describe("a round that cannot succeed", () => {
+  it.effect("lets every agent end: nobody is stopped, and what is found does not hang on who failed first", () =>
+    Effect.gen(function* () {
+      const { selection } = yield* Question.prepare({ ticker: "AAPL" })
+      const swarm = Agents.swarm({ model, callbacks: Effect.succeed([]) })
+      const faults = Chaos.layer({
+        rate: 1,
+        seed: 7,
+        faults: ["error"],
+        agents: ["technical", "market", "seasonality"]
+      })
+      const run = Effect.flip(swarm.run(selection)).pipe(
+        Effect.provide(Layer.merge(faults, CircuitBreaker.layerRegistry))
+      )
+      const fiber = yield* Effect.fork(run)
+      yield* TestClock.adjust("1 minute")
+      const error = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(Object.keys(error.findings).sort(), ["reversion", "risk"])
+      assert.deepStrictEqual(
+        error.failed.map(({ agent, error }) => [agent, error instanceof CircuitBreaker.CircuitBreakerOpenError]),
+        [
+          ["technical", true],
+          ["market", true],
+          ["seasonality", true]
+        ]
+      )
+    }).pipe(Effect.provide(NodeFileSystem.layer))
   )
 })
 
