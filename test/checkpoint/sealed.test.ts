@@ -116,12 +116,16 @@ describe("the form of a value", () => {
 
   it("what a serializer calls its own type stays", () => {
     fc.assert(
-      fc.property(fc.string(), fc.constantFrom("", "+br", "+aes=k", "+of=1.5", "+raw", "+br+raw"), (own, end) => {
-        const shape = { type: `${own}${end}`, base: undefined, compressed: false, key: undefined }
-        deepStrictEqual(form.parse(form.print(shape)).type, shape.type)
-      })
+      fc.property(
+        fc.string(),
+        fc.constantFrom("", "+br", "+snap", "+aes=k", "+of=1.5", "+raw", "+br+raw"),
+        (own, end) => {
+          const shape = { type: `${own}${end}`, snapshot: false, base: undefined, compressed: false, key: undefined }
+          deepStrictEqual(form.parse(form.print(shape)).type, shape.type)
+        }
+      )
     )
-    const shape = { type: "json", base: "3.25", compressed: true, key: "2026-11" }
+    const shape = { type: "json", snapshot: true, base: "3.25", compressed: true, key: "2026-11" }
     deepStrictEqual(form.parse(form.print(shape)), { ...shape, raw: false })
   })
 })

@@ -52,7 +52,7 @@ const fieldsOf = (text: string): Fields => {
   return Predicate.isRecord(document) ? document : {}
 }
 
-const json = { type: "json", base: undefined, compressed: false } as const
+const json = { type: "json", snapshot: false, base: undefined, compressed: false } as const
 
 /** Hides some fields. Throws `CheckpointError` for a document that has a field of the name that the hidden ones go under. */
 export const close = (

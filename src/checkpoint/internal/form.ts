@@ -1,6 +1,7 @@
 /**
  * In what form a value is stored: what its column `type` says after the serializer's own type, in the order in which it was done.
  *
+ * - `+snap`: nothing was done yet; it is the snapshot of a delta channel, which whoever prunes must know
  * - `+of=VERSION`: the difference to the value of the same channel at this version
  * - `+br`: compressed with Brotli
  * - `+aes=KEY`: encrypted with AES-256-GCM under the key of this id
@@ -21,30 +22,38 @@ import {
 export interface Form {
   /** The serializer's. */
   readonly type: string
+  readonly snapshot: boolean
   readonly base: string | undefined
   readonly compressed: boolean
   readonly key: string | undefined
   readonly raw: boolean
 }
 
-const written = /^(.*?)(?:\+of=([\d.]+))?(\+br)?(?:\+aes=([\w.-]+))?(\+raw)?$/s
+const written = /^(.*?)(\+snap)?(?:\+of=([\d.]+))?(\+br)?(?:\+aes=([\w.-]+))?(\+raw)?$/s
 
 export const parse = (type: string): Form => {
-  if (!type.includes("+")) return { type, base: undefined, compressed: false, key: undefined, raw: false }
-  const [, own = type, base, compressed, key, raw] = written.exec(type) ?? []
+  const plain = { snapshot: false, base: undefined, compressed: false, key: undefined, raw: false }
+  if (!type.includes("+")) return { ...plain, type }
+  const [, own = type, snapshot, base, compressed, key, raw] = written.exec(type) ?? []
   // with `+raw` the rest is the serializer's
   if (raw !== undefined) {
-    return { type: type.slice(0, -raw.length), base: undefined, compressed: false, key: undefined, raw: true }
+    return { ...plain, type: type.slice(0, -raw.length), raw: true }
   }
-  return { type: own, base, compressed: compressed !== undefined, key, raw: false }
+  return { type: own, snapshot: snapshot !== undefined, base, compressed: compressed !== undefined, key, raw: false }
 }
 
-export const print = ({ base, compressed, key, type }: Omit<Form, "raw">): string => {
+export const print = ({ base, compressed, key, snapshot, type }: Omit<Form, "raw">): string => {
   const done = `${base === undefined ? "" : `+of=${base}`}${compressed ? "+br" : ""}${key === undefined ? "" : `+aes=${key}`}`
-  if (done !== "") return `${type}${done}`
+  if (done !== "") return `${type}${snapshot ? "+snap" : ""}${done}`
   const read = parse(type)
   return read.type === type && !read.raw ? type : `${type}+raw`
 }
+
+/** How the serializer writes a `DeltaSnapshot`. */
+const snapshotHead = Buffer.from('{"lc":2,"type":"delta_snapshot"')
+
+export const isSnapshot = (type: string, bytes: Uint8Array): boolean =>
+  type === "json" && snapshotHead.equals(bytes.subarray(0, snapshotHead.length))
 
 /** Bytes below which a thread of the pool costs more than the work. */
 const small = 8192

@@ -50,7 +50,7 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
     frame: Frame | undefined
   ): Promise<{ readonly piece: store.Piece; readonly frame: "new" | "kept" | "none" }> => {
     if (bytes === undefined) return { piece: { type, bytes }, frame: "none" }
-    const whole = { type, base: undefined, compressed: false }
+    const whole = { type, snapshot: form.isSnapshot(type, bytes), base: undefined, compressed: false }
     if (!compression) return { piece: seal(encryption, place, whole, bytes), frame: "none" }
     const fits = bytes.length >= least && bytes.length <= most && !isStructure(channel)
     if (fits && frame !== undefined && frame.type === type) {
@@ -60,7 +60,7 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
         const size = (packed ?? changed).length
         // once the differences take as much as the base they have grown too large: a new base is cheaper from here on
         if (frame.spent + size <= frame.stored) {
-          const shape = { type, base: frame.version, compressed: packed !== undefined }
+          const shape = { ...whole, base: frame.version, compressed: packed !== undefined }
           return { piece: seal(encryption, place, shape, packed ?? changed), frame: "kept" }
         }
       }
