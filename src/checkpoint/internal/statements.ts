@@ -54,6 +54,14 @@ export interface Statements {
   readonly insertWrites: string
   /** As {@link insertWrites}, but the last write under an index stays. */
   readonly upsertWrites: string
+  /**
+   * Each asks whether what a statement would write is there: one row, `landed`. Parameters of `isPut`: thread, namespace, checkpoint id,
+   * checkpoint JSON, metadata JSON. Of `areInserted`: the first five of {@link insertWrites}. Of `areUpserted`: its first six. Of `isDeleted`: thread.
+   */
+  readonly isPut: string
+  readonly areInserted: string
+  readonly areUpserted: string
+  readonly isDeleted: string
   /** Whole checkpoints in one answer. `where` and `limit` choose them; the newest come first. */
   readonly load: (where: string, limit: number | undefined) => string
   /** Parameters: thread. */
@@ -108,7 +116,25 @@ export const make = (t: Tables): Statements => {
       ) as signals
     from (${checkpoints}) cp
     order by cp.checkpoint_id desc`
+  /** Whether each row that was to be written has one like it; `and` says what likeness is beyond the key. */
+  const all = (and: string) => `
+    select not exists (
+      select from json_to_recordset($5::text::json) as r(idx int, channel text, type text, start int, size int)
+      where not exists (
+        select from ${t.writes} w
+        where w.thread_id = $1 and w.checkpoint_ns = $2 and w.checkpoint_id = $3 and w.task_id = $4 and w.idx = r.idx ${and}
+      )
+    ) as landed`
   return {
+    isPut: `select exists (
+      select from ${t.checkpoints} where thread_id = $1 and checkpoint_ns = $2 and checkpoint_id = $3
+        and checkpoint = $4::text::jsonb and metadata = $5::text::jsonb
+    ) as landed`,
+    areInserted: all(""),
+    areUpserted: all(`and w.channel = r.channel and w.type = r.type and w.blob = ${piece("$6")}`),
+    isDeleted: `select not exists (select from ${t.checkpoints} where thread_id = $1)
+      and not exists (select from ${t.blobs} where thread_id = $1)
+      and not exists (select from ${t.writes} where thread_id = $1) as landed`,
     put: `
       with blobs as (
         insert into ${t.blobs} (thread_id, checkpoint_ns, channel, version, type, blob)

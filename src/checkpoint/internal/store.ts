@@ -5,13 +5,12 @@
  * @internal
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Effect from "effect/Effect"
 import type { DatabaseError } from "../../database/DatabaseError.js"
 import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
-import * as ErrorInfo from "../../observability/ErrorInfo.js"
-import { CheckpointError } from "../CheckpointError.js"
+import type { CheckpointError } from "../CheckpointError.js"
+import * as attempts from "./attempts.js"
 import * as migrations from "./migrations.js"
 import * as statements from "./statements.js"
 
@@ -96,23 +95,6 @@ export interface Store {
 /** The namespace under which the phases of a workflow that is no graph stand beside the checkpoints of graphs. */
 export const workflowNamespace = "holdfast:workflow"
 
-const named = (threadId: string | undefined): string => (threadId === undefined ? "" : ` of "${threadId}"`)
-
-/** What the database said, as the checkpoint's failure. */
-const fromSqlError = (operation: string, threadId: string | undefined) => (error: SqlError) => {
-  const said = ErrorInfo.message(error.cause ?? error)
-  const advice = Transaction.isTransient(error)
-    ? "the database could not be reached: check it and run again; what was saved before is safe"
-    : "the database refused: check its schema, rights and space"
-  return new CheckpointError({
-    reason: "Database",
-    operation,
-    ...(threadId === undefined ? {} : { threadId }),
-    message: `The ${operation} of a checkpoint${named(threadId)} failed: ${said}; ${advice}`,
-    cause: error
-  })
-}
-
 /** All bytes in one, and for each the place where it is; the first byte is number 1, as SQL counts. */
 const pack = <A extends Piece, B extends object>(pieces: ReadonlyArray<A>, columns: (piece: A) => B) => {
   let at = 1
@@ -181,21 +163,45 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
     // columns are read by the names they have, and JSON as text: neither a name transform nor a type parser of the client's touches them
     const sql = client.withoutTransforms()
     const tables = statements.tables(schema)
-    yield* Migrations.run("checkpoint", migrations.make(tables), { schema }).pipe(
-      Effect.catchTag("SqlError", (error) => Effect.fail(fromSqlError("setup", undefined)(error)))
+    yield* Migrations.run("checkpoint", migrations.make(tables), { schema, requires: migrations.requires }).pipe(
+      Effect.catchTag("SqlError", (error) =>
+        Effect.fail(attempts.failed({ name: "setup", threadId: undefined }, error))
+      )
     )
     const text = statements.make(tables)
 
+    const bounds = yield* Transaction.Retries
+    const within = <A>(effect: Effect.Effect<A, CheckpointError>): Effect.Effect<A, CheckpointError> =>
+      effect.pipe(
+        Effect.provideService(Transaction.Retries, bounds),
+        Effect.withTracerEnabled(false) // the observation is the operation, not its statement
+      )
+
     const execute = <A extends object>(
-      operation: string,
+      name: string,
       threadId: string | undefined,
       statement: string,
       parameters: ReadonlyArray<unknown>
     ): Effect.Effect<ReadonlyArray<A>, CheckpointError> =>
-      sql.unsafe<A>(statement, parameters).pipe(
-        Transaction.retryTransient(),
-        Effect.mapError(fromSqlError(operation, threadId)),
-        Effect.withTracerEnabled(false) // the observation is the operation, not its statement
+      within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters)))
+
+    /** `landed` answers with one row, `landed`, which says whether what `statement` would write is there. */
+    const write = (
+      name: string,
+      threadId: string,
+      [statement, parameters]: readonly [text: string, parameters: ReadonlyArray<unknown>],
+      [question, about]: readonly [text: string, parameters: ReadonlyArray<unknown>]
+    ): Effect.Effect<void, CheckpointError> =>
+      within(
+        attempts.write(
+          { name, threadId },
+          {
+            statement: sql.unsafe(statement, parameters),
+            landed: sql
+              .unsafe<{ landed: boolean }>(question, about)
+              .pipe(Effect.map((rows) => (rows[0]?.landed === true ? [] : undefined)))
+          }
+        )
       )
 
     return {
@@ -204,37 +210,30 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           // in order, so that two writers of the same rows wait for each other and do not deadlock
           const sorted = [...it.blobs].sort((a, b) => (a.channel < b.channel ? -1 : 1))
           const packed = pack(sorted, ({ channel, version }) => ({ channel, version }))
-          return execute("put", it.threadId, text.put, [
-            it.threadId,
-            it.namespace,
-            it.checkpointId,
-            it.parentId ?? null,
-            it.checkpoint,
-            it.metadata,
-            packed.rows,
-            packed.bytes
-          ])
-        }).pipe(Effect.asVoid),
+          const key = [it.threadId, it.namespace, it.checkpointId]
+          const body = [it.checkpoint, it.metadata]
+          const parameters = [...key, it.parentId ?? null, ...body, packed.rows, packed.bytes]
+          return write("put", it.threadId, [text.put, parameters], [text.isPut, [...key, ...body]])
+        }),
       putWrites: (it) =>
         Effect.suspend(() => {
           const packed = pack(it.writes, ({ idx, channel }) => ({ idx, channel }))
-          return execute("putWrites", it.threadId, it.replace ? text.upsertWrites : text.insertWrites, [
+          const parameters = [it.threadId, it.namespace, it.checkpointId, it.taskId, packed.rows, packed.bytes]
+          return write(
+            "putWrites",
             it.threadId,
-            it.namespace,
-            it.checkpointId,
-            it.taskId,
-            packed.rows,
-            packed.bytes,
-            it.taskPath
-          ])
-        }).pipe(Effect.asVoid),
+            [it.replace ? text.upsertWrites : text.insertWrites, [...parameters, it.taskPath]],
+            [it.replace ? text.areUpserted : text.areInserted, it.replace ? parameters : parameters.slice(0, 5)]
+          )
+        }),
       load: (operation, selection) =>
         Effect.suspend(() => {
           const [condition, parameters] = where(selection)
           const statement = text.load(condition, selection.limit)
           return execute<statements.LoadRow>(operation, selection.threadId, statement, parameters)
         }).pipe(Effect.map(assemble)),
-      deleteThread: (threadId) => execute("deleteThread", threadId, text.deleteThread, [threadId]).pipe(Effect.asVoid),
+      deleteThread: (threadId) =>
+        write("deleteThread", threadId, [text.deleteThread, [threadId]], [text.isDeleted, [threadId]]),
       overview: (operation, selection) =>
         Effect.suspend(() => {
           const [condition, parameters] = where(selection)
