@@ -52,8 +52,6 @@ export interface Write<A> {
   readonly statement: Effect.Effect<A, SqlError>
   /** Asked when an answer was lost: what the statement would have answered, if it took place; else `undefined`. */
   readonly landed: Effect.Effect<A | undefined, SqlError>
-  /** Whether an answer says that another has the right to write: an earlier try whose answer was lost may still have had it. Default: none does. */
-  readonly refused?: ((answer: A) => boolean) | undefined
 }
 
 /** Runs a statement that writes. When it has succeeded it is committed. */
@@ -67,9 +65,7 @@ export const write = <A>(operation: Operation, write: Write<A>): Effect.Effect<A
     )
     const attempt = Effect.gen(function* () {
       const before = doubt ? yield* write.landed : undefined
-      if (before !== undefined) return before
-      const answer = yield* statement
-      return doubt && write.refused?.(answer) === true ? ((yield* write.landed) ?? answer) : answer
+      return before === undefined ? yield* statement : before
     })
     return attempt.pipe(
       Transaction.retryTransient(),
