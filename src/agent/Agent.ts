@@ -16,6 +16,7 @@ import type { Subscribable } from "effect/Subscribable"
 import type * as Types from "effect/Types"
 import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import type * as Fallback from "../resilience/Fallback.js"
+import * as firstTry from "./internal/firstTry.js"
 import * as invocation from "./internal/invoke.js"
 import * as overrides from "./internal/policies.js"
 import type { Policies, Policy, PolicyError } from "./internal/policy.js"
@@ -108,7 +109,7 @@ const fromChain = <In, Out, E, R>(chain: invocation.Chain): Agent<In, Out, E, R>
     policy: primary.policy,
     fallbacks: fallbacks.map((link) => link.id),
     // the links are untyped inside; whoever calls fromChain states what they are together
-    invoke: (input: In) => invocation.invokeChain(chain, input) as Effect.Effect<Out, E, R>,
+    invoke: (input: In) => firstTry.invoke(chain, input) as Effect.Effect<Out, E, R>,
     pipe() {
       // biome-ignore lint/complexity/noArguments: what `pipeArguments` takes
       return pipeArguments(this, arguments)

@@ -7,7 +7,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as Observation from "../../observability/Observation.js"
-import type { CircuitBreaker, Options, State, Transition, TypeId } from "../CircuitBreaker.js"
+import type { CircuitBreaker, Options, Snapshot, State, Transition, TypeId } from "../CircuitBreaker.js"
 import * as Failure from "../Failure.js"
 import { type Adopted, Machine } from "./breaker.js"
 import { type CircuitBreakerOpenError, rejection } from "./breakerError.js"
@@ -37,6 +37,21 @@ export interface Sharing {
 }
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+const machines = new WeakMap<CircuitBreaker, Machine>()
+
+/** {@link CircuitBreaker.snapshot} at once, of a breaker that was made here. */
+export const inspect = (breaker: CircuitBreaker, clock: Clock.Clock): Snapshot | undefined => {
+  const machine = machines.get(breaker)
+  return machine === undefined ? undefined : snapshotOf(machine, clock)
+}
+
+const snapshotOf = (machine: Machine, clock: Clock.Clock): Snapshot => ({
+  state: machine.state,
+  failureCount: machine.failureCount(),
+  // only an open circuit has a break that will end
+  retryAfterMillis: machine.state === "open" ? machine.retryAfterMillis(numbers.monotonic(clock)) : 0
+})
 
 const clockOf = (fiber: AnyFiber): Clock.Clock => Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock)
 
@@ -210,11 +225,7 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
     name,
     key,
     state: Effect.sync(() => machine.state),
-    snapshot: Effect.map(Effect.clock, (clock) => ({
-      state: machine.state,
-      failureCount: machine.failureCount(),
-      retryAfterMillis: machine.retryAfterMillis(numbers.monotonic(clock))
-    })),
+    snapshot: Effect.map(Effect.clock, (clock) => snapshotOf(machine, clock)),
     metrics: Effect.map(Effect.clock, (clock) => {
       const { calls, failures, slow } = machine.tally(numbers.monotonic(clock))
       return {
@@ -269,6 +280,7 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
         return reject(now)
       })
   }
+  machines.set(breaker, machine)
   sharing = connect?.({
     id: idOf(name, key),
     machine,
