@@ -26,6 +26,7 @@ type Attributes = Readonly<Record<string, unknown>>
 interface Said {
   /** The primary agent as it was when they were worked out. */
   readonly link: Link
+  readonly name: string
   readonly agent: Attributes
   readonly retry: Attributes
   readonly attempt: Attributes
@@ -39,6 +40,7 @@ const saidOf = (chain: Chain, link: Link): Said => {
   const { max_attempts, timeout_seconds } = link.settings.metadata
   const said: Said = {
     link,
+    name: `agent_${link.id}`,
     agent: Observation.attributes(agentMetadata(chain, link.settings)),
     retry: Observation.attributes(retryMetadata(link.id, 0, link.settings)),
     attempt: Observation.attributes({ metadata: { attempt: 1, max_attempts, timeout_seconds } })
@@ -54,6 +56,8 @@ const failureCount = `${Observation.Attribute.metadata}failure_count`
 const atOnce = Object.entries(
   Observation.attributes({ metadata: { attempts_needed: 1, retry_succeeded: true, retry_history: [] } })
 )
+const oneAttempt: Observation.Score = { name: "retry_attempts", value: 1 }
+const noFallback: Observation.Score = { name: "fallback_level", value: 0 }
 const success = `${Observation.Attribute.metadata}success`
 
 /** The try in its three observations, which are begun, said and ended together: a span made as an Effect costs three times as much. */
@@ -68,11 +72,11 @@ const inSpans = (
 ): AnyEffect =>
   Effect.uninterruptibleMask((restore) => {
     const said = saidOf(chain, link)
-    const began = observed.now(fiber)
-    const agent = observed.open(fiber, `agent_${link.id}`, said.agent, fiber.currentSpan, began)
+    const open = observed.opening(fiber)
+    const agent = open(said.name, said.agent, fiber.currentSpan)
     if (input !== undefined) agent.attribute(inputKey, Redaction.json(input))
-    const retry = observed.open(fiber, "retry_execution", said.retry, agent, began)
-    const attempt = observed.open(fiber, "attempt", said.attempt, retry, began)
+    const retry = open("retry_execution", said.retry, agent)
+    const attempt = open("attempt", said.attempt, retry)
     if (circuit !== undefined) {
       attempt.attribute(circuitState, circuit.state)
       attempt.attribute(failureCount, circuit.failureCount)
@@ -93,10 +97,10 @@ const inSpans = (
           const exit = Exit.succeed(value)
           const scores = Context.get(outside, Observation.ScoreSink)
           for (const [key, it] of atOnce) retry.attribute(key, it)
-          scores.emit({ name: "retry_attempts", value: 1 }, retry)
+          scores.emit(oneAttempt, retry)
           if (value !== undefined) agent.attribute(outputKey, Redaction.json(value))
           agent.attribute(success, true)
-          if (chain.length > 1) scores.emit({ name: "fallback_level", value: 0 }, agent)
+          if (chain.length > 1) scores.emit(noFallback, agent)
           close(exit)
           return Effect.zipRight(leave, exit)
         },

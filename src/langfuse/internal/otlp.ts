@@ -80,15 +80,41 @@ export const encodeSpan = (span: ReadableSpan): Item => {
 /** OTLP's numbers of the kinds. */
 const kinds: Readonly<Record<Tracer.SpanKind, number>> = { internal: 1, server: 2, client: 3, producer: 4, consumer: 5 }
 
+const encoded = new WeakMap<object, string>()
+
+/** A record that many spans have in common, as KeyValues. */
+const commonOf = (record: Readonly<Record<string, unknown>>): string => {
+  const known = encoded.get(record)
+  if (known !== undefined) return known
+  let list = ""
+  for (const key in record) list = append(list, key, record[key])
+  encoded.set(record, list)
+  return list
+}
+
 /** {@link encodeSpan} for a span of ours. */
 const encodeFinished = (span: Finished): string => {
-  const { level, statusMessage } = Observation.Attribute
-  const { attributes, trace } = span
+  const { common, own, trace } = span
+  // each name once, the last word on it
+  const said = new Map<string, unknown>()
+  let isCommon = true
+  for (let index = 0; index < own.length; index += 2) {
+    const key = own[index] as string // a name stands at every even place
+    said.set(key, own[index + 1])
+    isCommon &&= !(key in common)
+  }
   let list = span.isRoot ? append("", appRoot, true) : ""
-  for (const key in trace) if (!attributes.has(key)) list = append(list, key, trace[key])
-  for (const [key, value] of attributes) list = append(list, key, value)
+  if (isCommon) {
+    const shared = commonOf(common)
+    list = list === "" || shared === "" ? list + shared : `${list},${shared}`
+  } else {
+    for (const key in common) if (!said.has(key)) list = append(list, key, common[key])
+  }
+  for (const key in trace) if (!said.has(key)) list = append(list, key, trace[key])
+  for (const [key, value] of said) list = append(list, key, value)
+  const saidOf = (key: string): unknown => (said.has(key) ? said.get(key) : common[key])
   const parent = span.parentId === undefined ? "" : `"parentSpanId":"${span.parentId}",`
-  return `{"traceId":"${span.traceId}","spanId":"${span.spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${kinds[span.kind]},"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","attributes":[${list}],"droppedAttributesCount":0,"status":${statusOf(attributes.get(level), attributes.get(statusMessage))},"flags":1}`
+  return `{"traceId":"${span.traceId}","spanId":"${span.spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${kinds[span.kind]},"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","attributes":[${list}],"droppedAttributesCount":0,"status":${statusOf(saidOf(Observation.Attribute.level), saidOf(Observation.Attribute.statusMessage))},"flags":1}`
 }
 
 /** A finished span of ours in the queue: its JSON is made when it is sent, not in the call that it tells of. */

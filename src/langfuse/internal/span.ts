@@ -5,9 +5,28 @@ import type * as Exit from "effect/Exit"
 import * as Inspectable from "effect/Inspectable"
 import type * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
+import type * as observed from "../../observability/internal/observed.js"
 import * as outcome from "../../observability/internal/outcome.js"
 import * as Observation from "../../observability/Observation.js"
 import { SpanContext } from "./otelContext.js"
+
+/**
+ * What is said of a span: attributes that many spans have in common, and after them its own, name and value in turn. A name said again counts
+ * from then on.
+ */
+export interface Attributes {
+  readonly common: Readonly<Record<string, unknown>>
+  readonly own: ReadonlyArray<unknown>
+}
+
+const none: Readonly<Record<string, unknown>> = {}
+
+/** All that is said of a span, each name once. */
+export const attributeMap = ({ common, own }: Attributes): Map<string, unknown> => {
+  const all = new Map(Object.entries(common))
+  for (let index = 0; index < own.length; index += 2) all.set(own[index] as string, own[index + 1]) // a name stands at every even place
+  return all
+}
 
 /** What is said of a trace, by attribute name. Shared by spans, and so never changed: see {@link BridgeSpan.attribute}. */
 export type TraceAttributes = Readonly<Record<string, unknown>>
@@ -17,7 +36,7 @@ export type TraceAttributes = Readonly<Record<string, unknown>>
  *
  * @internal
  */
-export interface Finished {
+export interface Finished extends Attributes {
   readonly name: string
   readonly traceId: string
   readonly spanId: string
@@ -26,7 +45,6 @@ export interface Finished {
   /** Nanoseconds since the epoch. */
   readonly startTime: bigint
   readonly endTime: bigint
-  readonly attributes: ReadonlyMap<string, unknown>
   readonly trace: TraceAttributes
   /** Whether Langfuse gets no span above it. */
   readonly isRoot: boolean
@@ -75,16 +93,17 @@ const settled = (value: unknown): unknown => {
  *
  * @internal
  */
-export class BridgeSpan implements Tracer.Span {
+export class BridgeSpan implements Tracer.Span, observed.Bulk {
   readonly _tag = "Span"
-  readonly attributes = new Map<string, unknown>()
+  private common = none
+  private readonly own: Array<unknown> = []
   readonly sampled = true
   readonly spanId = randomId(16)
   readonly traceId: string
   readonly name: string
   readonly parent: Option.Option<Tracer.AnySpan>
   readonly context: Context.Context<never>
-  readonly links: Array<Tracer.SpanLink>
+  links: ReadonlyArray<Tracer.SpanLink>
   readonly kind: Tracer.SpanKind
   status: Tracer.SpanStatus
   /** The trace's attributes: its parent's, and what was said here. */
@@ -95,29 +114,29 @@ export class BridgeSpan implements Tracer.Span {
   private readonly ended: (span: Finished) => void
   private inside: SpanContext | undefined
 
-  constructor(options: {
-    readonly name: string
-    readonly parent: Option.Option<Tracer.AnySpan>
-    readonly context: Context.Context<never>
-    readonly links: ReadonlyArray<Tracer.SpanLink>
-    readonly kind: Tracer.SpanKind
-    readonly startTime: bigint
-    readonly trace: TraceAttributes
-    readonly around: OtelApi.Context
-    readonly isRoot: boolean
-    readonly ended: (span: Finished) => void
-  }) {
-    this.name = options.name
-    this.parent = options.parent
-    this.traceId = options.parent._tag === "Some" ? options.parent.value.traceId : randomId(32)
-    this.context = options.context
-    this.links = options.links.slice()
-    this.kind = options.kind
-    this.status = { _tag: "Started", startTime: options.startTime }
-    this.trace = options.trace
-    this.around = options.around
-    this.isRoot = options.isRoot
-    this.ended = options.ended
+  constructor(
+    name: string,
+    parent: Option.Option<Tracer.AnySpan>,
+    context: Context.Context<never>,
+    links: ReadonlyArray<Tracer.SpanLink>,
+    kind: Tracer.SpanKind,
+    startTime: bigint,
+    trace: TraceAttributes,
+    around: OtelApi.Context,
+    isRoot: boolean,
+    ended: (span: Finished) => void
+  ) {
+    this.name = name
+    this.parent = parent
+    this.traceId = parent._tag === "Some" ? parent.value.traceId : randomId(32)
+    this.context = context
+    this.links = links
+    this.kind = kind
+    this.status = { _tag: "Started", startTime }
+    this.trace = trace
+    this.around = around
+    this.isRoot = isRoot
+    this.ended = ended
   }
 
   /** OpenTelemetry's context for what runs in this span: made once, so that to be in it already is to be seen at a glance. */
@@ -126,10 +145,20 @@ export class BridgeSpan implements Tracer.Span {
     return this.inside
   }
 
+  /** Made when it is asked for: a map for every span is most of what a span would weigh. */
+  get attributes(): ReadonlyMap<string, unknown> {
+    return attributeMap({ common: this.common, own: this.own })
+  }
+
+  say(attributes: Readonly<Record<string, unknown>>): void {
+    if (this.common === none && this.own.length === 0) this.common = attributes
+    else for (const key in attributes) this.attribute(key, attributes[key])
+  }
+
   attribute(key: string, value: unknown): void {
     if (this.status._tag === "Ended") return
     const plain = settled(value)
-    this.attributes.set(key, plain)
+    this.own.push(key, plain)
     // the parent's record is its own
     if (isTraceAttribute(key)) this.trace = { ...this.trace, [key]: plain }
   }
@@ -138,7 +167,7 @@ export class BridgeSpan implements Tracer.Span {
   event(): void {}
 
   addLinks(links: ReadonlyArray<Tracer.SpanLink>): void {
-    this.links.push(...links)
+    this.links = [...this.links, ...links]
   }
 
   end(endTime: bigint, exit: Exit.Exit<unknown, unknown>): void {
@@ -154,7 +183,8 @@ export class BridgeSpan implements Tracer.Span {
       kind: this.kind,
       startTime,
       endTime,
-      attributes: this.attributes,
+      common: this.common,
+      own: this.own,
       trace: this.trace,
       isRoot: this.isRoot
     })

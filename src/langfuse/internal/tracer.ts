@@ -41,25 +41,14 @@ export const make = (sdk: Sdk, ended: (span: Finished) => void): Tracer.Tracer =
         const isOurs = active instanceof SpanContext
         const trace = isOurs ? above.trace : { ...above.trace, ...getPropagatedAttributesFromContext(active) }
         const around = isOurs ? active.around : active
-        return new BridgeSpan({
-          name,
-          parent: given,
-          context,
-          links,
-          kind,
-          startTime,
-          trace,
-          around,
-          isRoot: false,
-          ended
-        })
+        return new BridgeSpan(name, given, context, links, kind, startTime, trace, around, false, ended)
       }
       const joins = options?.root !== true && above === undefined
       const outer = joins ? OtelApi.trace.getSpanContext(active) : undefined
       const parent = outer === undefined ? given : Option.some(otelContext.parentOf(outer, context))
       const isRoot = parent._tag === "None" || !sdk.sends(parent.value.spanId)
       const trace = sdk.inherited(joins ? active : OtelApi.ROOT_CONTEXT)
-      return new BridgeSpan({ name, parent, context, links, kind, startTime, trace, around: active, isRoot, ended })
+      return new BridgeSpan(name, parent, context, links, kind, startTime, trace, active, isRoot, ended)
     },
     context(execution, fiber) {
       const span = fiber.currentSpan

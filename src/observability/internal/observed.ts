@@ -21,32 +21,40 @@ export const isObserved = (fiber: AnyFiber): boolean =>
   (fiber.currentTracer !== nobody || fiber.currentSpan !== undefined) &&
   fiber.getFiberRef(FiberRef.currentTracerEnabled)
 
-/** Whether spans of the fiber can be made by {@link open}: the current span, if there is one, wants children. */
+/** Whether spans of the fiber can be made by {@link opening}: the current span, if there is one, wants children. */
 export const isOpen = (fiber: AnyFiber): boolean =>
   fiber.currentSpan === undefined || !Context.get(fiber.currentSpan.context, Tracer.DisablePropagation)
 
-/** A span as `Effect.withSpan` makes it, but by hand: begun at a time that several can share, and not ended by anything but {@link close}. */
-export const open = (
-  fiber: AnyFiber,
+/** A span that takes what is said of many spans as it is. The record is not changed any more, and says nothing of the trace. */
+export interface Bulk {
+  readonly say: (attributes: Readonly<Record<string, unknown>>) => void
+}
+
+const isBulk = (span: Tracer.Span): span is Tracer.Span & Bulk => "say" in span
+
+/** Begins a span as `Effect.withSpan` does, and is not ended by anything but {@link close}. */
+export type Open = (
   name: string,
   attributes: Readonly<Record<string, unknown>>,
-  parent: Tracer.AnySpan | undefined,
-  startTime: bigint
-): Tracer.Span => {
-  const links = fiber.getFiberRef(FiberRef.currentTracerSpanLinks)
-  const span = fiber.currentTracer.span(
-    name,
-    Option.fromNullable(parent),
-    Context.empty(),
-    Chunk.isEmpty(links) ? [] : Chunk.toReadonlyArray(links),
-    startTime,
-    "internal",
-    { attributes, captureStackTrace: false }
-  )
+  parent: Tracer.AnySpan | undefined
+) => Tracer.Span
+
+/** For spans that begin at one moment: what they have in common is looked up once. */
+export const opening = (fiber: AnyFiber): Open => {
+  const tracer = fiber.currentTracer
+  const links = Chunk.toReadonlyArray(fiber.getFiberRef(FiberRef.currentTracerSpanLinks))
   const annotations = fiber.getFiberRef(FiberRef.currentTracerSpanAnnotations)
-  if (!HashMap.isEmpty(annotations)) HashMap.forEach(annotations, (value, key) => span.attribute(key, value))
-  for (const key in attributes) span.attribute(key, attributes[key])
-  return span
+  const isAnnotated = !HashMap.isEmpty(annotations)
+  const startTime = now(fiber)
+  return (name, attributes, parent) => {
+    const options = { attributes, captureStackTrace: false }
+    const above = Option.fromNullable(parent)
+    const span = tracer.span(name, above, Context.empty(), links, startTime, "internal", options)
+    if (isBulk(span)) span.say(attributes)
+    else for (const key in attributes) span.attribute(key, attributes[key])
+    if (isAnnotated) HashMap.forEach(annotations, (value, key) => span.attribute(key, value))
+    return span
+  }
 }
 
 /** Ends a span, unless it has ended. */
@@ -54,7 +62,7 @@ export const close = (span: Tracer.Span, endTime: bigint, exit: Exit.Exit<unknow
   if (span.status._tag === "Started") span.end(endTime, exit)
 }
 
-/** The time for {@link open} and {@link close}. */
+/** The time of the fiber's clock, for {@link close}. */
 export const now = (fiber: AnyFiber): bigint =>
   fiber.getFiberRef(FiberRef.currentTracerTimingEnabled)
     ? Context.get(fiber.currentDefaultServices, Clock.Clock).unsafeCurrentTimeNanos()
