@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import type * as ParseResult from "effect/ParseResult"
@@ -170,22 +170,23 @@ export const make: {
   { input, output, ...policy }: Options<In, Out, InEncoded, OutEncoded> = {}
 ): Agent<In, Out, E | PolicyError, R> => {
   if (id === "") throw new RangeError("Agent: the id must not be empty")
-  const decode = output === undefined ? undefined : Schema.decodeUnknown(output)
-  const decoded = decode === undefined ? run : (value: In) => Effect.flatMap(run(value), (answer) => decode(answer))
   return fromChain([
     invocation.makeLink(
-      id,
-      // the chain forgets the input's type, `Agent` keeps it
-      decoded as invocation.Link["run"],
-      policy,
-      input === undefined ? undefined : Schema.validate(input)
+      {
+        id,
+        prepare: input === undefined ? undefined : Schema.validate(input),
+        // the chain forgets the input's type, `Agent` keeps it
+        answer: run as invocation.Task["answer"],
+        decode: output === undefined ? undefined : Schema.decodeUnknown(output)
+      },
+      policy
     )
   ])
 }
 
 const withPolicy = <In, Out, E, R>(self: Agent<In, Out, E, R>, change: Policy): Agent<In, Out, E, R> => {
-  const [{ id, policy, prepare, run }, ...fallbacks] = chainOf(self)
-  return fromChain([invocation.makeLink(id, run, { ...policy, ...change }, prepare), ...fallbacks])
+  const [primary, ...fallbacks] = chainOf(self)
+  return fromChain([invocation.makeLink(primary, { ...primary.policy, ...change }), ...fallbacks])
 }
 
 /**

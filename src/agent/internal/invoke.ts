@@ -23,11 +23,19 @@ import * as policies from "./policies.js"
 /** The chain mixes agents of different types; `Agent.make` and `Agent.orElse` give the whole its true type. */
 type Run = (input: unknown) => Effect.Effect<unknown, unknown, unknown>
 
-/** One agent of a fallback chain. */
-export interface Link {
+/** What an agent does, without a policy. */
+export interface Task {
   readonly id: string
   /** Checks the input, before any operator: what is wrong with it no further try puts right. */
   readonly prepare: Run | undefined
+  readonly answer: Run
+  /** Makes of the answer what the agent gives. Faults are put before it: a malformed answer must not get past. */
+  readonly decode: Run | undefined
+}
+
+/** One agent of a fallback chain. */
+export interface Link extends Task {
+  /** Answers and decodes. */
   readonly run: Run
   readonly policy: Policy
   readonly settings: Settings
@@ -93,10 +101,12 @@ export const settingsOf = (id: string, policy: Policy): Settings => {
 }
 
 /** @throws `RangeError` when a number of the policy makes no sense. */
-export const makeLink = (id: string, run: Run, policy: Policy, prepare: Run | undefined): Link => ({
+export const makeLink = ({ answer, decode, id, prepare }: Task, policy: Policy): Link => ({
   id,
-  run,
   prepare,
+  answer,
+  decode,
+  run: decode === undefined ? answer : (input) => Effect.flatMap(answer(input), decode),
   policy,
   settings: settingsOf(id, policy)
 })
@@ -119,7 +129,7 @@ export const inForce = (link: Link, current: policies.Service): Link => {
   overridden.set(override, known)
   const existing = known.get(link)
   if (existing !== undefined) return existing
-  const made = makeLink(link.id, link.run, overriding(link.policy, override), link.prepare)
+  const made = makeLink(link, overriding(link.policy, override))
   // the very options, by which it is known that nobody wants the breaker changed
   const same = override.circuitBreaker === undefined && override.classify === undefined
   const changed = same ? { ...made, settings: { ...made.settings, breaker: link.settings.breaker } } : made
@@ -212,12 +222,14 @@ const invokeLink = (
       found?.change === undefined ? effect : Effect.zipRight(found.change, effect)
 
     const hardened = (value: unknown): Effect.Effect<unknown, unknown, unknown> => {
+      const { answer, decode } = link
       const faulty = Chaos.inject(
-        Effect.suspend(() => link.run(value)),
+        Effect.suspend(() => answer(value)),
         id
       )
+      const decoded = decode === undefined ? faulty : Effect.flatMap(faulty, decode)
       const attemptUnder = (now: Settings): Effect.Effect<unknown, unknown, unknown> => {
-        const bounded = now.bound === undefined ? faulty : now.bound(faulty)
+        const bounded = now.bound === undefined ? decoded : now.bound(decoded)
         const found = breakerOf(now)
         const attempt = Effect.zipRight(
           describeAttempt(found?.breaker, now.timeoutMillis),
