@@ -187,28 +187,28 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
           }).pipe((begin) => Effect.zipRight(besideNone(operation, selection.threadId, name), begin))
         }),
       write: (operation, threadId, config, last, write) => {
-        const fenced = (run: runs.Run) =>
-          during(
-            run,
-            Effect.suspend(() => {
-              // a write beside this one may come after it, and must find the lease
-              const ends = last && run.calls === 1
-              run.finished = last
-              run.released = false
-              run.renewed = performance.now()
-              return Effect.flatMap(
-                write({ run: run.name, unleased: !run.owns, seconds: ends ? 0 : seconds }),
-                (refused): Effect.Effect<void, ThreadBusyError> => {
-                  if (refused === undefined) {
-                    run.released = ends
-                    return Effect.void
-                  }
-                  held.drop(run)
-                  return busy("lost", operation, threadId, refused.lease)
+        const fenced = (run: runs.Run) => {
+          const guarded = Effect.suspend(() => {
+            const ends = last && run.calls === 1
+            run.finished = last
+            run.released = false
+            run.renewed = performance.now()
+            return Effect.flatMap(
+              write({ run: run.name, unleased: !run.owns, seconds: ends ? 0 : seconds }),
+              (refused): Effect.Effect<void, ThreadBusyError> => {
+                if (refused === undefined) {
+                  run.released = ends
+                  return Effect.void
                 }
-              )
-            })
-          )
+                held.drop(run)
+                return busy("lost", operation, threadId, refused.lease)
+              }
+            )
+          })
+          // the last checkpoint ends the lease, which a write beside it must still find
+          const alone = last ? Effect.promise(() => held.alone(run)) : Effect.void
+          return during(run, Effect.zipRight(alone, guarded))
+        }
         return Effect.suspend(() => {
           const own = runs.nameOf(config, threadId)
           const within = own === undefined ? runs.ambient(threadId) : undefined

@@ -23,6 +23,8 @@ export class Run {
   #signal: AbortSignal | undefined
   /** Calls of this run that have not been answered. */
   calls = 0
+  /** Called when all but one have been. */
+  onAlone = () => {}
   /** Looks at which it seemed to be over, in a row. */
   silent = 0
   /** Whether this saver has taken its lease. */
@@ -209,8 +211,18 @@ export class Held {
     run.silent = 0
   }
 
+  /** Ends when no other call of this run is under way. */
+  alone(run: Run): Promise<void> {
+    return run.calls === 1
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          run.onAlone = resolve
+        })
+  }
+
   leave(run: Run): void {
     run.calls--
+    if (run.calls === 1) run.onAlone()
     if (run.finished && run.calls === 0 && !run.released) {
       run.released = true
       void this.#upkeep.release([run])
