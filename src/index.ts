@@ -21,7 +21,12 @@ export * as Agent from "./agent/Agent.js"
  */
 export * as Swarm from "./agent/Swarm.js"
 export { CriticalDegradationError } from "./agent/Swarm.js"
-export { CheckpointError, CheckpointNotFoundError } from "./checkpoint/CheckpointError.js"
+export {
+  CheckpointError,
+  CheckpointNotFoundError,
+  StaleCheckpointError,
+  ThreadBusyError
+} from "./checkpoint/CheckpointError.js"
 /**
  * The state of a workflow that is no graph, saved phase by phase.
  *

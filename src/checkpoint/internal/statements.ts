@@ -5,12 +5,16 @@
  * @internal
  */
 
+import * as leases from "./leases.js"
+
 /** The official saver's tables, quoted, in one schema. */
 export interface Tables {
   readonly migrations: string
   readonly checkpoints: string
   readonly blobs: string
   readonly writes: string
+  /** Who writes a thread; ours to add. */
+  readonly leases: string
 }
 
 export const tables = (schema: string): Tables => {
@@ -19,7 +23,8 @@ export const tables = (schema: string): Tables => {
     migrations: `${prefix}checkpoint_migrations`,
     checkpoints: `${prefix}checkpoints`,
     blobs: `${prefix}checkpoint_blobs`,
-    writes: `${prefix}checkpoint_writes`
+    writes: `${prefix}checkpoint_writes`,
+    leases: `${prefix}holdfast_leases`
   }
 }
 
@@ -28,10 +33,10 @@ export const TASKS = "__pregel_tasks"
 
 /**
  * A row of {@link load}. `kind` is 0 for the checkpoint itself, 1 for a channel's value, 2 for a pending write, 3 for what the parent's tasks
- * sent, which checkpoints before format 4 leave there. `checkpoint` counts the checkpoints of the answer from 0.
+ * sent, which checkpoints before format 4 leave there, 4 for the thread's lease. `checkpoint` counts the checkpoints of the answer from 0.
  */
 export interface LoadRow {
-  readonly kind: 0 | 1 | 2 | 3
+  readonly kind: 0 | 1 | 2 | 3 | 4
   readonly checkpoint: number
   /** 0: the thread. 2: the task. */
   readonly a: string
@@ -41,21 +46,37 @@ export interface LoadRow {
   readonly c: string | null
   /** 0: the parent's id. */
   readonly d: string | null
-  /** 0: the checkpoint and its metadata, JSON. */
+  /** 0: the checkpoint and its metadata, JSON. 4: {@link leases.Taken} as JSON. */
   readonly body: string | null
   readonly metadata: string | null
   readonly blob: Uint8Array | null
 }
 
 export interface Statements {
-  /** Parameters: thread, namespace, checkpoint id, parent id, checkpoint JSON, metadata JSON, blobs' JSON, bytes. */
+  /**
+   * Parameters: thread, namespace, checkpoint id, parent id, checkpoint JSON, metadata JSON, blobs' JSON, bytes, and those of
+   * {@link leases.fence}. Answers with a {@link leases.WriteRow}.
+   */
   readonly put: string
-  /** Parameters: thread, namespace, checkpoint id, task, writes' JSON, bytes, task path. The first write under an index stays. */
+  /**
+   * A checkpoint of one blob, unless a blob stands under the same channel and version. Parameters: thread, namespace, checkpoint id, parent id,
+   * checkpoint JSON, metadata JSON, channel, version, type, bytes. Answers with a {@link leases.WriteRow}.
+   */
+  readonly append: string
+  /**
+   * Parameters: thread, namespace, checkpoint id, task, writes' JSON, bytes, task path, and those of {@link leases.fence}. The first write under
+   * an index stays. Answers with a {@link leases.WriteRow}.
+   */
   readonly insertWrites: string
   /** As {@link insertWrites}, but the last write under an index stays. */
   readonly upsertWrites: string
-  /** Whole checkpoints in one answer. `where` and `limit` choose them; the newest come first. */
-  readonly load: (where: string, limit: number | undefined) => string
+  /**
+   * Whole checkpoints in one answer. `where` and `limit` choose them; the newest come first. With `lease`, the number of its first parameter, the
+   * thread's lease is taken in the same statement, see {@link leases.take}.
+   */
+  readonly load: (where: string, limit: number | undefined, lease?: number) => string
+  /** See {@link leases.extend}. */
+  readonly extendLeases: string
   /** Parameters: thread. */
   readonly deleteThread: string
   /** Checkpoints without their values: what a list of threads or a history shows. */
@@ -84,11 +105,16 @@ export interface OverviewRow {
 const piece = (bytes: string): string => `substring(${bytes}::bytea from r.start for r.size)`
 
 export const make = (t: Tables): Statements => {
-  const writes = (onConflict: string) => `
-    insert into ${t.writes} (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
-    select $1, $2, $3, $4, r.idx, r.channel, r.type, ${piece("$6")}, $7
-    from json_to_recordset($5::text::json) as r(idx int, channel text, type text, start int, size int)
-    on conflict (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) ${onConflict}`
+  const writes = (onConflict: string, already: string) => `
+    with ${leases.share(t, 8)},
+    written as (
+      insert into ${t.writes} (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob, task_path)
+      select $1, $2, $3, $4, r.idx, r.channel, r.type, ${piece("$6")}, $7
+      from json_to_recordset($5::text::json) as r(idx int, channel text, type text, start int, size int)
+      where exists (select from allowed)
+      on conflict (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) ${onConflict}
+    )
+    ${leases.outcome(t, already)}`
   const overview = (checkpoints: string) => `
     select cp.thread_id, cp.checkpoint_ns, cp.checkpoint_id, cp.parent_checkpoint_id, cp.total,
       cp.checkpoint::text as checkpoint, cp.metadata::text as metadata,
@@ -110,20 +136,49 @@ export const make = (t: Tables): Statements => {
     order by cp.checkpoint_id desc`
   return {
     put: `
-      with blobs as (
+      with ${leases.fence(t, 9)},
+      blobs as (
         insert into ${t.blobs} (thread_id, checkpoint_ns, channel, version, type, blob)
         select $1, $2, r.channel, r.version, r.type, ${piece("$8")}
         from json_to_recordset($7::text::json) as r(channel text, version text, type text, start int, size int)
+        where exists (select from allowed)
         on conflict (thread_id, checkpoint_ns, channel, version) do nothing
+      ),
+      written as (
+        insert into ${t.checkpoints} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+        select $1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb
+        where exists (select from allowed)
+        on conflict (thread_id, checkpoint_ns, checkpoint_id)
+        do update set checkpoint = excluded.checkpoint, metadata = excluded.metadata
       )
-      insert into ${t.checkpoints} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-      values ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb)
-      on conflict (thread_id, checkpoint_ns, checkpoint_id)
-      do update set checkpoint = excluded.checkpoint, metadata = excluded.metadata`,
-    insertWrites: writes("do nothing"),
-    upsertWrites: writes("do update set channel = excluded.channel, type = excluded.type, blob = excluded.blob"),
-    load: (where, limit) => `
-      with cp as materialized (
+      ${leases.outcome(t, `select from ${t.checkpoints} where thread_id = $1 and checkpoint_ns = $2 and checkpoint_id = $3`)}`,
+    append: `
+      with fresh as (
+        insert into ${t.blobs} (thread_id, checkpoint_ns, channel, version, type, blob)
+        values ($1, $2, $7, $8, $9, $10::bytea)
+        on conflict (thread_id, checkpoint_ns, channel, version) do nothing
+        returning 1
+      ),
+      written as (
+        insert into ${t.checkpoints} (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+        select $1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb
+        where exists (select from fresh)
+        on conflict (thread_id, checkpoint_ns, checkpoint_id) do nothing
+      )
+      select exists (select from fresh) or exists (
+        select from ${t.checkpoints} where thread_id = $1 and checkpoint_ns = $2 and checkpoint_id = $3
+      ) as written, null::text as lease`,
+    insertWrites: writes(
+      "do nothing",
+      `select from ${t.writes} where thread_id = $1 and checkpoint_ns = $2 and checkpoint_id = $3 and task_id = $4 and idx >= 0`
+    ),
+    upsertWrites: writes(
+      "do update set channel = excluded.channel, type = excluded.type, blob = excluded.blob",
+      "select where false"
+    ),
+    load: (where, limit, lease) => `
+      with ${lease === undefined ? "" : `${leases.take(t, lease)},`}
+      cp as materialized (
         select thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata,
           (row_number() over (order by checkpoint_id desc, thread_id desc, checkpoint_ns desc))::int - 1 as place
         from ${t.checkpoints} ${where}
@@ -151,9 +206,12 @@ export const make = (t: Tables): Statements => {
       join ${t.writes} w on w.thread_id = cp.thread_id and w.checkpoint_ns = cp.checkpoint_ns
         and w.checkpoint_id = cp.parent_checkpoint_id and w.channel = '${TASKS}'
       where (cp.checkpoint ->> 'v')::numeric < 4
+      ${lease === undefined ? "" : `union all select 4, 0, '', '', null, null, ${leases.taken(t, lease)}, null, null, null, 0`}
       ) parts order by kind, checkpoint, path collate "C", a collate "C", idx`,
+    extendLeases: leases.extend(t),
     deleteThread: `
-      with gone_writes as (delete from ${t.writes} where thread_id = $1),
+      with gone_lease as (delete from ${t.leases} where thread_id = $1),
+        gone_writes as (delete from ${t.writes} where thread_id = $1),
         gone_blobs as (delete from ${t.blobs} where thread_id = $1)
       delete from ${t.checkpoints} where thread_id = $1`,
     overview: (where, limit) =>

@@ -12,6 +12,7 @@ import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import { CheckpointError } from "../CheckpointError.js"
+import type * as leases from "./leases.js"
 import * as migrations from "./migrations.js"
 import * as statements from "./statements.js"
 
@@ -29,6 +30,38 @@ export interface Blob extends Piece {
 export interface Write extends Piece {
   readonly idx: number
   readonly channel: string
+}
+
+/** By which right a thread is written. */
+export interface Guard {
+  /** The run that writes, by the name that stands in its lease; `undefined` for what belongs to no run. */
+  readonly run: string | undefined
+  /** A run whose lease may be written over, because it is known to be over. */
+  readonly ended?: string | undefined
+  /** Whether a thread without a lease may be written: not by a run that has taken one, for then the thread was deleted. */
+  readonly unleased: boolean
+  /** How long the lease is good from now on; 0 ends it. */
+  readonly seconds: number
+}
+
+/** A lease that is to be taken with the reading of a thread. */
+export interface Claim {
+  readonly threadId: string
+  readonly run: string
+  /** What the process says of itself, JSON. */
+  readonly holder: string
+  readonly seconds: number
+  readonly ended: string | undefined
+}
+
+export interface Claimed {
+  readonly rows: ReadonlyArray<Loaded>
+  readonly lease: leases.Taken
+}
+
+/** Why a write was refused: the lease that was in the way, if there is one. Nothing was written. */
+export interface Refused {
+  readonly lease: leases.Lease | undefined
 }
 
 export interface NewCheckpoint {
@@ -81,10 +114,21 @@ export interface Selection {
 }
 
 export interface Store {
-  readonly put: (checkpoint: NewCheckpoint) => Effect.Effect<void, CheckpointError>
-  readonly putWrites: (writes: NewWrites) => Effect.Effect<void, CheckpointError>
+  readonly put: (checkpoint: NewCheckpoint, guard: Guard) => Effect.Effect<Refused | undefined, CheckpointError>
+  /** Stores a checkpoint of one blob, unless one stands under the same channel and version already: whether it was stored. */
+  readonly append: (
+    checkpoint: Omit<NewCheckpoint, "blobs"> & { readonly blob: Blob }
+  ) => Effect.Effect<boolean, CheckpointError>
+  readonly putWrites: (writes: NewWrites, guard: Guard) => Effect.Effect<Refused | undefined, CheckpointError>
   /** Newest first. */
   readonly load: (operation: string, selection: Selection) => Effect.Effect<ReadonlyArray<Loaded>, CheckpointError>
+  /** As {@link Store.load}, and takes the thread's lease in the same statement. */
+  readonly claim: (operation: string, selection: Selection, claim: Claim) => Effect.Effect<Claimed, CheckpointError>
+  /** Gives the runs that still had their leases. 0 seconds end them. */
+  readonly extend: (
+    held: ReadonlyArray<{ readonly threadId: string; readonly run: string }>,
+    seconds: number
+  ) => Effect.Effect<ReadonlyArray<string>, CheckpointError>
   readonly deleteThread: (threadId: string) => Effect.Effect<void, CheckpointError>
   readonly overview: (
     operation: string,
@@ -162,6 +206,7 @@ const assemble = (rows: ReadonlyArray<statements.LoadRow>): ReadonlyArray<Loaded
       })
       continue
     }
+    if (row.kind === 4) continue
     const owner = out[row.checkpoint]
     if (row.kind === 1) owner?.values.push({ channel: row.b, ...bytes(row) })
     else if (row.kind === 2) owner?.writes.push({ taskId: row.a, channel: row.b, ...bytes(row) })
@@ -169,6 +214,11 @@ const assemble = (rows: ReadonlyArray<statements.LoadRow>): ReadonlyArray<Loaded
   }
   return out
 }
+
+const refused = ([row]: ReadonlyArray<leases.WriteRow>): Refused | undefined =>
+  row === undefined || row.written
+    ? undefined
+    : { lease: row.lease === null ? undefined : (JSON.parse(row.lease) as leases.Lease) } // the statement has built it
 
 /**
  * Sets the tables up, unless they stand, and gives the operations on them.
@@ -199,12 +249,12 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       )
 
     return {
-      put: (it) =>
+      put: (it, guard) =>
         Effect.suspend(() => {
           // in order, so that two writers of the same rows wait for each other and do not deadlock
           const sorted = [...it.blobs].sort((a, b) => (a.channel < b.channel ? -1 : 1))
           const packed = pack(sorted, ({ channel, version }) => ({ channel, version }))
-          return execute("put", it.threadId, text.put, [
+          return execute<leases.WriteRow>("put", it.threadId, text.put, [
             it.threadId,
             it.namespace,
             it.checkpointId,
@@ -212,28 +262,77 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
             it.checkpoint,
             it.metadata,
             packed.rows,
-            packed.bytes
+            packed.bytes,
+            guard.run ?? null,
+            guard.ended ?? null,
+            guard.unleased,
+            guard.seconds
           ])
-        }).pipe(Effect.asVoid),
-      putWrites: (it) =>
+        }).pipe(Effect.map(refused)),
+      append: ({ blob, ...it }) =>
+        execute<leases.WriteRow>("save", it.threadId, text.append, [
+          it.threadId,
+          it.namespace,
+          it.checkpointId,
+          it.parentId ?? null,
+          it.checkpoint,
+          it.metadata,
+          blob.channel,
+          blob.version,
+          blob.type,
+          blob.bytes
+        ]).pipe(Effect.map((rows) => refused(rows) === undefined)),
+      putWrites: (it, guard) =>
         Effect.suspend(() => {
           const packed = pack(it.writes, ({ idx, channel }) => ({ idx, channel }))
-          return execute("putWrites", it.threadId, it.replace ? text.upsertWrites : text.insertWrites, [
+          const statement = it.replace ? text.upsertWrites : text.insertWrites
+          return execute<leases.WriteRow>("putWrites", it.threadId, statement, [
             it.threadId,
             it.namespace,
             it.checkpointId,
             it.taskId,
             packed.rows,
             packed.bytes,
-            it.taskPath
+            it.taskPath,
+            guard.run ?? null,
+            guard.ended ?? null,
+            guard.unleased
           ])
-        }).pipe(Effect.asVoid),
+        }).pipe(Effect.map(refused)),
       load: (operation, selection) =>
         Effect.suspend(() => {
           const [condition, parameters] = where(selection)
           const statement = text.load(condition, selection.limit)
           return execute<statements.LoadRow>(operation, selection.threadId, statement, parameters)
         }).pipe(Effect.map(assemble)),
+      claim: (operation, selection, claim) =>
+        Effect.suspend(() => {
+          const [condition, parameters] = where(selection)
+          const statement = text.load(condition, selection.limit, parameters.length + 1)
+          return execute<statements.LoadRow>(operation, selection.threadId, statement, [
+            ...parameters,
+            claim.threadId,
+            claim.run,
+            claim.holder,
+            claim.seconds,
+            claim.ended ?? null
+          ])
+        }).pipe(
+          Effect.map((rows) => {
+            const said = rows.find((row) => row.kind === 4)?.body
+            return {
+              rows: assemble(rows),
+              lease: JSON.parse(said ?? '{"writes":null,"before":null}') as leases.Taken // the statement has built it
+            }
+          })
+        ),
+      extend: (held, seconds) =>
+        held.length === 0
+          ? Effect.succeed([])
+          : execute<{ readonly run: string }>("lease", held[0]?.threadId, text.extendLeases, [
+              JSON.stringify(held.map(({ threadId, run }) => ({ thread_id: threadId, run }))),
+              seconds
+            ]).pipe(Effect.map((rows) => rows.map((row) => row.run))),
       deleteThread: (threadId) => execute("deleteThread", threadId, text.deleteThread, [threadId]).pipe(Effect.asVoid),
       overview: (operation, selection) =>
         Effect.suspend(() => {
@@ -243,3 +342,16 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       newest: (limit) => execute("threads", undefined, text.newest(limit), [workflowNamespace])
     }
   })
+
+/** A store that is opened when it is first asked. */
+export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
+  put: (checkpoint, guard) => Effect.flatMap(opened, (rows) => rows.put(checkpoint, guard)),
+  append: (checkpoint) => Effect.flatMap(opened, (rows) => rows.append(checkpoint)),
+  putWrites: (writes, guard) => Effect.flatMap(opened, (rows) => rows.putWrites(writes, guard)),
+  load: (operation, selection) => Effect.flatMap(opened, (rows) => rows.load(operation, selection)),
+  claim: (operation, selection, claim) => Effect.flatMap(opened, (rows) => rows.claim(operation, selection, claim)),
+  extend: (held, seconds) => Effect.flatMap(opened, (rows) => rows.extend(held, seconds)),
+  deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
+  overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
+  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit))
+})
