@@ -77,6 +77,8 @@ export interface Statements {
   readonly load: (where: string, limit: number | undefined, lease?: number) => string
   /** See {@link leases.extend}. */
   readonly extendLeases: string
+  /** Parameters: a JSON list of `{ threadId, namespace, channel, version }`. Answers with the places in it, from 0, type and blob. */
+  readonly blobs: string
   /** Parameters: thread. */
   readonly deleteThread: string
   /** Checkpoints without their values: what a list of threads or a history shows. */
@@ -95,9 +97,9 @@ export interface OverviewRow {
   readonly metadata: string
   /** Checkpoints of this thread in this namespace. */
   readonly total: number
-  /** JSON: a list of `{ channel, empty, value }`; base64 of the value for the channels that name nodes. */
+  /** JSON: a list of `{ channel, empty, version, type, value }`; base64 of the value for the channels that name nodes. */
   readonly channels: string | null
-  /** JSON: a list of `{ channel, type, value }`, interruptions and errors; value in base64. */
+  /** JSON: a list of `{ channel, type, task, value }`, interruptions and errors; value in base64. */
   readonly signals: string | null
 }
 
@@ -119,14 +121,15 @@ export const make = (t: Tables): Statements => {
     select cp.thread_id, cp.checkpoint_ns, cp.checkpoint_id, cp.parent_checkpoint_id, cp.total,
       cp.checkpoint::text as checkpoint, cp.metadata::text as metadata,
       (
-        select json_agg(json_build_object('channel', bl.channel, 'empty', bl.type = 'empty', 'value',
+        select json_agg(json_build_object('channel', bl.channel, 'empty', bl.type = 'empty',
+          'version', bl.version, 'type', bl.type, 'value',
           case when bl.channel = '${TASKS}' or bl.channel like 'join:%' then encode(bl.blob, 'base64') end))::text
         from jsonb_each_text(cp.checkpoint -> 'channel_versions') v
         join ${t.blobs} bl on bl.thread_id = cp.thread_id and bl.checkpoint_ns = cp.checkpoint_ns
           and bl.channel = v.key and bl.version = v.value
       ) as channels,
       (
-        select json_agg(json_build_object('channel', w.channel, 'type', w.type, 'value', encode(w.blob, 'base64'))
+        select json_agg(json_build_object('channel', w.channel, 'type', w.type, 'task', w.task_id, 'value', encode(w.blob, 'base64'))
           order by w.task_path, w.task_id, w.idx)::text
         from ${t.writes} w
         where w.thread_id = cp.thread_id and w.checkpoint_ns = cp.checkpoint_ns and w.checkpoint_id = cp.checkpoint_id
@@ -209,6 +212,12 @@ export const make = (t: Tables): Statements => {
       ${lease === undefined ? "" : `union all select 4, 0, '', '', null, null, ${leases.taken(t, lease)}, null, null, null, 0`}
       ) parts order by kind, checkpoint, path collate "C", a collate "C", idx`,
     extendLeases: leases.extend(t),
+    blobs: `
+      select (k.at - 1)::int as i, bl.type, bl.blob
+      from rows from (json_to_recordset($1::text::json) as ("threadId" text, namespace text, channel text, version text))
+        with ordinality as k("threadId", namespace, channel, version, at)
+      join ${t.blobs} bl on bl.thread_id = k."threadId" and bl.checkpoint_ns = k.namespace
+        and bl.channel = k.channel and bl.version = k.version`,
     deleteThread: `
       with gone_lease as (delete from ${t.leases} where thread_id = $1),
         gone_writes as (delete from ${t.writes} where thread_id = $1),

@@ -27,6 +27,14 @@ export interface Blob extends Piece {
   readonly version: string
 }
 
+/** Where a channel's value stands. */
+export interface BlobKey {
+  readonly threadId: string
+  readonly namespace: string
+  readonly channel: string
+  readonly version: string
+}
+
 export interface Write extends Piece {
   readonly idx: number
   readonly channel: string
@@ -129,6 +137,11 @@ export interface Store {
     held: ReadonlyArray<{ readonly threadId: string; readonly run: string }>,
     seconds: number
   ) => Effect.Effect<ReadonlyArray<string>, CheckpointError>
+  /** Values by their places; those that are not there are left out. */
+  readonly blobs: (
+    operation: string,
+    keys: ReadonlyArray<BlobKey>
+  ) => Effect.Effect<ReadonlyArray<BlobKey & Piece>, CheckpointError>
   readonly deleteThread: (threadId: string) => Effect.Effect<void, CheckpointError>
   readonly overview: (
     operation: string,
@@ -333,6 +346,20 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
               JSON.stringify(held.map(({ threadId, run }) => ({ thread_id: threadId, run }))),
               seconds
             ]).pipe(Effect.map((rows) => rows.map((row) => row.run))),
+      blobs: (operation, keys) =>
+        execute<{ readonly i: number; readonly type: string; readonly blob: Uint8Array | null }>(
+          operation,
+          keys[0]?.threadId,
+          text.blobs,
+          [JSON.stringify(keys)]
+        ).pipe(
+          Effect.map((rows) =>
+            rows.flatMap(({ blob, i, type }) => {
+              const key = keys[i]
+              return key === undefined ? [] : [{ ...key, type, bytes: blob ?? undefined }]
+            })
+          )
+        ),
       deleteThread: (threadId) => execute("deleteThread", threadId, text.deleteThread, [threadId]).pipe(Effect.asVoid),
       overview: (operation, selection) =>
         Effect.suspend(() => {
@@ -351,6 +378,7 @@ export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
   load: (operation, selection) => Effect.flatMap(opened, (rows) => rows.load(operation, selection)),
   claim: (operation, selection, claim) => Effect.flatMap(opened, (rows) => rows.claim(operation, selection, claim)),
   extend: (held, seconds) => Effect.flatMap(opened, (rows) => rows.extend(held, seconds)),
+  blobs: (operation, keys) => Effect.flatMap(opened, (rows) => rows.blobs(operation, keys)),
   deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
   overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
   newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit))
