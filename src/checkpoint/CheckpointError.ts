@@ -38,6 +38,21 @@ export const Reason = Schema.Literal("Invalid", "Unserializable", "Undecodable",
 export type Reason = typeof Reason.Type
 
 /**
+ * Whether something was written or deleted by an operation that failed: `no` is certain, with `unknown` the answer was lost. Reading the thread
+ * tells; writing the same again does no harm.
+ *
+ * @since 0.2.0
+ * @category models
+ */
+export const Written = Schema.Literal("no", "unknown")
+
+/**
+ * @since 0.2.0
+ * @category models
+ */
+export type Written = typeof Written.Type
+
+/**
  * A checkpoint that could not be written, read or deleted. The message names the thread and says what to do.
  *
  * @since 0.1.0
@@ -54,6 +69,8 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("holdfa
     /** The id of the key that is missing or wrong; for `Key`. */
     keyId: Schema.optional(Schema.String),
     message: Schema.String,
+    /** Of an operation that writes or deletes; absent of one that reads. */
+    written: Schema.optional(Written),
     cause: Schema.optional(Schema.Defect)
   }
 ) {

@@ -42,7 +42,12 @@ const field = (config: RunnableConfig | undefined, name: string): unknown => con
 const isInternal = (key: string): boolean =>
   EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
 
-const invalid = (operation: string, message: string) => new CheckpointError({ reason: "Invalid", operation, message })
+/** What fails before the database is asked has written nothing; one that reads says nothing of it. */
+const unwritten = (operation: string) =>
+  operation === "getTuple" || operation === "list" ? {} : { written: "no" as const }
+
+const invalid = (operation: string, message: string) =>
+  new CheckpointError({ reason: "Invalid", operation, message, ...unwritten(operation) })
 
 /** An id as it is stored, or `undefined` when there is none. */
 const id = (operation: string, name: string, value: unknown): Effect.Effect<string | undefined, CheckpointError> => {
@@ -73,6 +78,7 @@ const within = (operation: string, threadId: string, place: string) => (cause: u
         : "Unserializable",
     operation,
     threadId,
+    ...unwritten(operation),
     message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
     cause
   })
