@@ -27,6 +27,7 @@ import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../Che
 import type { Serializer } from "../Serializer.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
+import * as fields from "./fields.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -37,6 +38,10 @@ const page = 100
 
 /** A field of `configurable`, which holds anything. */
 const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
+
+/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
+const special = (channel: string): number | undefined =>
+  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
 /** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
 const isInternal = (key: string): boolean =>
@@ -121,7 +126,9 @@ export class SqlSaver extends BaseCheckpointSaver {
       const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
       const write = Effect.gen(this, function* () {
         const channels = Object.keys(newVersions)
-        const body = yield* this.#toJsonb(operation, threadId, "the checkpoint", rest)
+        const body = yield* this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+          fields.encodeCheckpoint(this.#json, rest)
+        )
         const described = yield* this.#metadata(operation, threadId, config, metadata)
         const pieces = yield* this.#dump(
           operation,
@@ -148,7 +155,13 @@ export class SqlSaver extends BaseCheckpointSaver {
     return this.#run(operation, config, effect)
   }
 
-  override putWrites(config: RunnableConfig, writes: Array<PendingWrite>, taskId: string): Promise<void> {
+  /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
+  override putWrites(
+    config: RunnableConfig,
+    writes: Array<PendingWrite>,
+    taskId: string,
+    taskPath?: string
+  ): Promise<void> {
     const operation = "putWrites"
     const effect = Effect.gen(this, function* () {
       const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
@@ -160,12 +173,13 @@ export class SqlSaver extends BaseCheckpointSaver {
         threadId,
         writes.map(([channel, value]) => [channel, [value]])
       )
-      const rows = pieces.map((piece, index) => ({ ...piece, idx: WRITES_IDX_MAP[piece.channel] ?? index }))
+      const rows = pieces.map((piece, index) => ({ ...piece, idx: special(piece.channel) ?? index }))
       // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
-      const replace = writes.every(([channel]) => Object.hasOwn(WRITES_IDX_MAP, channel))
+      const replace = writes.every(([channel]) => special(channel) !== undefined)
       const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
       if (last.length === 0) return
-      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: "", writes: last, replace }
+      const path = (yield* id(operation, "task path", taskPath)) ?? ""
+      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
       yield* this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
     })
     return this.#run(operation, config, effect)
@@ -201,7 +215,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         metadata:
           filter.length === 0
             ? undefined
-            : yield* this.#toJsonb(operation, threadId ?? "", "the filter", Object.fromEntries(filter))
+            : yield* this.#encode(operation, threadId ?? "", "the filter", () =>
+                fields.encode(this.#json, Object.fromEntries(filter))
+              )
       }
     })
     let left = options.limit === undefined ? Number.POSITIVE_INFINITY : Math.trunc(Number(options.limit))
@@ -280,14 +296,14 @@ export class SqlSaver extends BaseCheckpointSaver {
     })
   }
 
-  #toJsonb(operation: string, threadId: string, place: string, value: unknown): Effect.Effect<string, CheckpointError> {
-    return Effect.try({ try: () => this.#json.toJsonb(value), catch: within(operation, threadId, place) })
+  #encode(operation: string, threadId: string, place: string, encode: () => string) {
+    return Effect.try({ try: encode, catch: within(operation, threadId, place) })
   }
 
   /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
   #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata) {
     const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
-      if (isInternal(key) || key in metadata || value === undefined) return false
+      if (isInternal(key) || Object.hasOwn(metadata, key) || value === undefined) return false
       try {
         this.#json.toJsonb(value)
         return true
@@ -295,7 +311,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         return false // handlers and the like, which a run carries along and nobody means to store
       }
     })
-    return this.#toJsonb(operation, threadId, "the metadata", { ...Object.fromEntries(said), ...metadata })
+    return this.#encode(operation, threadId, "the metadata, and nothing was written", () =>
+      fields.encode(this.#json, { ...Object.fromEntries(said), ...metadata })
+    )
   }
 
   #load(
@@ -366,7 +384,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     return {
       config: at(row.checkpointId),
       checkpoint,
-      metadata: this.#json.fromJsonb(row.metadata) as CheckpointMetadata, // what put has stored
+      metadata: fields.decode(this.#json, row.metadata) as CheckpointMetadata, // what put has stored
       pendingWrites,
       ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
     }
