@@ -68,7 +68,7 @@ export const transpile = () => {
   for (const file of sources) {
     const target = join(out, "dist", relative(join(root, "src"), file))
     mkdirSync(dirname(target), { recursive: true })
-    if (!file.endsWith(".ts")) cpSync(file, target)
+    if (!file.endsWith(".ts") || file.endsWith(".d.ts")) cpSync(file, target)
     else {
       const { outputText } = ts.transpileModule(readFileSync(file, "utf8"), { compilerOptions, fileName: file })
       writeFileSync(target.replace(/\.ts$/, ".js"), outputText)

@@ -35,6 +35,13 @@ export {
  */
 export * as CheckpointManager from "./checkpoint/CheckpointManager.js"
 /**
+ * Keys under which checkpoints are stored.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Encryption from "./checkpoint/Encryption.js"
+/**
  * A `SqlClient`: Postgres, or the embedded one.
  *
  * @since 0.1.0

@@ -22,19 +22,35 @@ export type TypeId = typeof TypeId
  * - `Invalid`: the call lacks what it needs, such as a thread id, or holds an id that Postgres cannot store
  * - `Unserializable`: a value cannot be stored as it is; nothing was written
  * - `Undecodable`: what is stored cannot be read back: damaged, or of another shape than asked for
+ * - `Key`: what is stored is encrypted with a key that is not given, or does not open it, or is plain where only encrypted values are read
  * - `Database`: the database did not answer or refused
  * - `Closed`: the layer that gave the checkpointer is closed
  *
  * @since 0.1.0
  * @category models
  */
-export const Reason = Schema.Literal("Invalid", "Unserializable", "Undecodable", "Database", "Closed")
+export const Reason = Schema.Literal("Invalid", "Unserializable", "Undecodable", "Key", "Database", "Closed")
 
 /**
  * @since 0.1.0
  * @category models
  */
 export type Reason = typeof Reason.Type
+
+/**
+ * Whether something was written or deleted by an operation that failed: `no` is certain, with `unknown` the answer was lost. Reading the thread
+ * tells; writing the same again does no harm.
+ *
+ * @since 0.2.0
+ * @category models
+ */
+export const Written = Schema.Literal("no", "unknown")
+
+/**
+ * @since 0.2.0
+ * @category models
+ */
+export type Written = typeof Written.Type
 
 /**
  * A checkpoint that could not be written, read or deleted. The message names the thread and says what to do.
@@ -50,7 +66,11 @@ export class CheckpointError extends Schema.TaggedError<CheckpointError>("holdfa
     operation: Schema.String,
     /** The thread, or the workflow. */
     threadId: Schema.optional(Schema.String),
+    /** The id of the key that is missing or wrong; for `Key`. */
+    keyId: Schema.optional(Schema.String),
     message: Schema.String,
+    /** Of an operation that writes or deletes; absent of one that reads. */
+    written: Schema.optional(Written),
     cause: Schema.optional(Schema.Defect)
   }
 ) {

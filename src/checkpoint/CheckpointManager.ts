@@ -19,7 +19,9 @@ import * as Schema from "effect/Schema"
 import type { DatabaseError } from "../database/DatabaseError.js"
 import * as Observation from "../observability/Observation.js"
 import { CheckpointError, CheckpointNotFoundError, StaleCheckpointError } from "./CheckpointError.js"
+import type * as Encryption from "./Encryption.js"
 import * as Codec from "./internal/codec.js"
+import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
 import * as uuid6 from "./internal/uuid6.js"
 
@@ -366,6 +368,10 @@ const fromStore = (rows: store.Store): Service => {
 export interface Options {
   /** The schema of the tables; made if it is missing. Default: `public`. */
   readonly schema?: string | undefined
+  /** Whether states are compressed where it pays, and large ones stored as the difference to an earlier one. Default: `false`. */
+  readonly compression?: boolean | undefined
+  /** The keys under which states are stored, see `Encryption`; phase and version stay readable. Default: none, states are stored as they are. */
+  readonly encryption?: Encryption.Encryption | undefined
 }
 
 /**
@@ -377,7 +383,7 @@ export interface Options {
 export const make = (
   options: Options = {}
 ): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
-  Effect.map(store.make(options.schema), fromStore)
+  Effect.map(store.make(options.schema), (rows) => fromStore(sealed.make(rows, options)))
 
 /**
  * @since 0.1.0

@@ -16,12 +16,14 @@ import * as Database from "../database/Database.js"
 import type { DatabaseError } from "../database/DatabaseError.js"
 import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import { CheckpointError, CheckpointNotFoundError, ThreadBusyError } from "./CheckpointError.js"
+import type * as Encryption from "./Encryption.js"
 import * as fencing from "./internal/fencing.js"
 import type { Status } from "./internal/graph.js"
 import * as opening from "./internal/opening.js"
 import * as overview from "./internal/overview.js"
 import * as runner from "./internal/runner.js"
 import { SqlSaver } from "./internal/saver.js"
+import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
 import * as Serializer from "./Serializer.js"
 
@@ -64,6 +66,13 @@ export interface Options {
    * as long as it takes. Default: 0, it fails at once.
    */
   readonly waitForThread?: Duration.DurationInput | undefined
+  /**
+   * Whether values are compressed where it pays, and large ones stored as the difference to an earlier one. The official saver reads no thread
+   * that has such values; this one does, whatever the option. Default: `false`.
+   */
+  readonly compression?: boolean | undefined
+  /** The keys under which values are stored, see `Encryption`. Default: none, values are stored as they are. */
+  readonly encryption?: Encryption.Encryption | undefined
 }
 
 /**
@@ -185,7 +194,8 @@ class Saver extends SqlSaver implements Service {
   }
 }
 
-const fromStore = Effect.fnUntraced(function* (rows: store.Store, options: Options, alone: boolean) {
+const fromStore = Effect.fnUntraced(function* (tables: store.Store, options: Options, alone: boolean) {
+  const rows = sealed.make(tables, options)
   const json = Serializer.make({ classes: options.classes })
   const lease = Duration.decode(options.leaseTime ?? "30 seconds")
   if (!Duration.greaterThan(lease, Duration.zero) || !Duration.isFinite(lease)) {

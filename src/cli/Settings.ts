@@ -78,6 +78,30 @@ export const variables: ReadonlyArray<Variable> = [
     fallback: "60 seconds"
   },
   {
+    name: "HOLDFAST_DATABASE_LOCK_TIMEOUT",
+    description: "after which the server gives up a statement that waits for a lock",
+    takes: "a duration, such as 10 seconds, or 0 for none",
+    fallback: "10 seconds"
+  },
+  {
+    name: "HOLDFAST_DATABASE_SILENCE_TIMEOUT",
+    description: "after which a server that owes an answer is asked whether it still works",
+    takes: "a duration, such as 5 seconds, or 0 for none",
+    fallback: "5 seconds"
+  },
+  {
+    name: "HOLDFAST_DATABASE_RETRY_ATTEMPTS",
+    description: "how often to try a checkpoint's statement, where the failure is one that passes",
+    takes: "a whole number above 0",
+    fallback: "20"
+  },
+  {
+    name: "HOLDFAST_DATABASE_RETRY_TIME",
+    description: "for how long to try it",
+    takes: "a duration, such as 30 seconds, or 0 for none",
+    fallback: "30 seconds"
+  },
+  {
     name: "LANGFUSE_PUBLIC_KEY",
     description: "with the secret key: runs are traced to Langfuse",
     takes: "a key such as pk-lf-..."

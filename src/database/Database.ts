@@ -20,6 +20,7 @@ import * as ConfigurationError from "../observability/ConfigurationError.js"
 import { DatabaseError } from "./DatabaseError.js"
 import * as Embedded from "./internal/embedded.js"
 import * as Postgres from "./internal/postgres.js"
+import * as Transaction from "./Transaction.js"
 
 export {
   /**
@@ -49,7 +50,11 @@ export class Info extends Context.Tag("holdfast/Database/Info")<
  * @category models
  */
 export interface PostgresOptions {
-  /** Such as `postgres://user:password@host:5432/database`, with the parameters that `pg` takes. */
+  /**
+   * Such as `postgres://user:password@host:5432/database`, with the parameters that `pg` takes. The host's name is looked up for every
+   * connection. Several hosts, `host1:5432,host2:5432`, are tried in turn, and one that takes writes is chosen, unless
+   * `target_session_attrs=any` says otherwise.
+   */
   readonly url: Redacted.Redacted
   /** Connections in the pool. Default: 10. */
   readonly maxConnections?: number | undefined
@@ -59,6 +64,17 @@ export interface PostgresOptions {
   readonly connectAttempts?: number | undefined
   /** After which the server cancels a statement; 0 for never. Default: 60 seconds. A pooler that does not pass it on goes without. */
   readonly statementTimeout?: Duration.DurationInput | undefined
+  /** After which the server gives up a statement that waits for a lock; 0 for never. Default: 10 seconds. A pooler: as above. */
+  readonly lockTimeout?: Duration.DurationInput | undefined
+  /**
+   * After which a connection that owes an answer and has sent nothing is looked into, over a second one: if the server is at work on the
+   * statement the wait goes on, else the connection is dropped and the statement fails with a transient `SqlError`. 0 for never. Default: 5 seconds.
+   */
+  readonly silenceTimeout?: Duration.DurationInput | undefined
+  /** How often what passes (a lost connection, a deadlock) is tried, at most, by what retries: migrations and checkpoints. Default: 20. */
+  readonly retryAttempts?: number | undefined
+  /** For how long, at most. Default: 30 seconds. */
+  readonly retryTime?: Duration.DurationInput | undefined
   /** What the server lists the connections under. Default: `holdfast`. */
   readonly applicationName?: string | undefined
 }
@@ -89,7 +105,11 @@ const expected = {
   HOLDFAST_DATABASE_POOL_SIZE: "a whole number above 0",
   HOLDFAST_DATABASE_CONNECT_TIMEOUT: "a duration above 0, such as 5 seconds",
   HOLDFAST_DATABASE_CONNECT_ATTEMPTS: "a whole number above 0",
-  HOLDFAST_DATABASE_STATEMENT_TIMEOUT: "a duration, such as 60 seconds, or 0 for none"
+  HOLDFAST_DATABASE_STATEMENT_TIMEOUT: "a duration, such as 60 seconds, or 0 for none",
+  HOLDFAST_DATABASE_LOCK_TIMEOUT: "a duration, such as 10 seconds, or 0 for none",
+  HOLDFAST_DATABASE_SILENCE_TIMEOUT: "a duration, such as 5 seconds, or 0 for none",
+  HOLDFAST_DATABASE_RETRY_ATTEMPTS: "a whole number above 0",
+  HOLDFAST_DATABASE_RETRY_TIME: "a duration, such as 30 seconds, or 0 for none"
 } as const
 
 const invalid = (problem: string) => ConfigError.InvalidData([], problem)
@@ -116,7 +136,11 @@ const count = (text: string): Either.Either<number, string> => {
 }
 
 const duration = (text: string): Either.Either<Duration.Duration, string> =>
-  Either.fromOption(text === "0" ? Option.some(Duration.zero) : Duration.decodeUnknown(text), () => `it is "${text}"`)
+  Either.fromOption(
+    // a negative one would count as 0
+    text === "0" ? Option.some(Duration.zero) : text.startsWith("-") ? Option.none() : Duration.decodeUnknown(text),
+    () => `it is "${text}"`
+  )
 
 const positive = (text: string): Either.Either<Duration.Duration, string> =>
   Either.filterOrLeft(duration(text), Duration.greaterThan(Duration.zero), () => `it is "${text}"`)
@@ -130,6 +154,10 @@ const positive = (text: string): Either.Either<Duration.Duration, string> =>
  * - `HOLDFAST_DATABASE_CONNECT_TIMEOUT`: how long a connection may take, and how long a statement waits for a free one (5 seconds)
  * - `HOLDFAST_DATABASE_CONNECT_ATTEMPTS`: how often to try before the server counts as unreachable (5)
  * - `HOLDFAST_DATABASE_STATEMENT_TIMEOUT`: after which the server cancels a statement, 0 for never (60 seconds)
+ * - `HOLDFAST_DATABASE_LOCK_TIMEOUT`: after which the server gives up a statement that waits for a lock, 0 for never (10 seconds)
+ * - `HOLDFAST_DATABASE_SILENCE_TIMEOUT`: after which a server that owes an answer is asked whether it still works, 0 for never (5 seconds)
+ * - `HOLDFAST_DATABASE_RETRY_ATTEMPTS`: tries of a migration's or checkpoint's statement, where the failure is one that passes (20)
+ * - `HOLDFAST_DATABASE_RETRY_TIME`: after which no further try is begun (30 seconds)
  *
  * @since 0.1.0
  * @category config
@@ -146,7 +174,15 @@ export const config: Config.Config<Options> = Config.all({
   maxConnections: optional("HOLDFAST_DATABASE_POOL_SIZE", "Connections to the server", count),
   connectTimeout: optional("HOLDFAST_DATABASE_CONNECT_TIMEOUT", "How long a connection may take", positive),
   connectAttempts: optional("HOLDFAST_DATABASE_CONNECT_ATTEMPTS", "How often to try to connect at the start", count),
-  statementTimeout: optional("HOLDFAST_DATABASE_STATEMENT_TIMEOUT", "When the server cancels a statement", duration)
+  statementTimeout: optional("HOLDFAST_DATABASE_STATEMENT_TIMEOUT", "When the server cancels a statement", duration),
+  lockTimeout: optional("HOLDFAST_DATABASE_LOCK_TIMEOUT", "When it gives up waiting for a lock", duration),
+  silenceTimeout: optional(
+    "HOLDFAST_DATABASE_SILENCE_TIMEOUT",
+    "When a silent server is asked whether it works",
+    duration
+  ),
+  retryAttempts: optional("HOLDFAST_DATABASE_RETRY_ATTEMPTS", "How often to try what may pass", count),
+  retryTime: optional("HOLDFAST_DATABASE_RETRY_TIME", "For how long to try what may pass", duration)
 })
 
 const embedded = (options: EmbeddedOptions) =>
@@ -179,11 +215,19 @@ export const make = Effect.fnUntraced(function* (
       connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
       connectAttempts: options.connectAttempts ?? 5,
       statementTimeout: Duration.decode(options.statementTimeout ?? "60 seconds"),
+      lockTimeout: Duration.decode(options.lockTimeout ?? "10 seconds"),
+      silenceTimeout: Duration.decode(options.silenceTimeout ?? "5 seconds"),
       applicationName: options.applicationName ?? "holdfast"
     },
     location
   )
-  return Context.make(SqlClient.SqlClient, client).pipe(Context.add(Info, { kind: "postgres", location }))
+  return Context.make(SqlClient.SqlClient, client).pipe(
+    Context.add(Info, { kind: "postgres", location }),
+    Context.add(Transaction.Retries, {
+      attempts: options.retryAttempts ?? 20,
+      time: Duration.decode(options.retryTime ?? "30 seconds")
+    })
+  )
 })
 
 /**

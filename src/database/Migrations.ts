@@ -31,6 +31,11 @@ export interface Migration {
 export interface Options {
   /** The schema in which the note of what ran is kept; made if it is missing. Default: the first of the search path. */
   readonly schema?: string | undefined
+  /**
+   * The columns, by table, without which the program cannot do. When a step may not run because the role has no right to it, and these stand
+   * already, made by other means or noted where this role cannot see it, the program goes on without the step. Default: every step must run.
+   */
+  readonly requires?: Readonly<Record<string, ReadonlyArray<string>>> | undefined
 }
 
 /** The table that notes what ran. */
@@ -157,9 +162,39 @@ const step = (
     })
   ).pipe(Transaction.retryTransient())
 
+const insufficientPrivilege = "42501"
+
+/** A role without the right to a step does without it, if what the program needs stands. The catalogue is open to every role. */
+const without = Effect.fnUntraced(function* (
+  sql: SqlClient.SqlClient,
+  namespace: string,
+  { requires, schema }: Options,
+  error: SqlError | DatabaseError
+) {
+  if (requires === undefined) return yield* Effect.fail(error)
+  const rows = yield* sql<{ relation: string; name: string }>`
+    select c.relname as relation, a.attname as name from pg_catalog.pg_attribute a
+    join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = coalesce(${schema ?? null}::text, current_schema()) and a.attnum > 0 and not a.attisdropped`.pipe(
+    Transaction.retryTransient()
+  )
+  const found = new Set(rows.map(({ relation, name }) => `${relation}.${name}`))
+  const missing = Object.entries(requires)
+    .flatMap(([relation, columns]) => columns.map((column) => `${relation}.${column}`))
+    .filter((column) => !found.has(column))
+  if (missing.length === 0) return
+  return yield* new DatabaseError({
+    reason: "MigrationFailed",
+    location: namespace,
+    message: `Migrations of "${namespace}": this role may not run them (${ErrorInfo.message(error.cause ?? error)}), and without them there is no ${missing.join(", ")}. Open the database once with a role that may create tables and owns those that stand, or grant those rights.`,
+    cause: error
+  })
+})
+
 /**
  * Runs what has not run yet of a module's migrations, in order, and gives what it ran. Any number of processes may do so at once: each step
- * runs once. When all is there already it only reads, so it needs no right to create anything.
+ * runs once. When all is there already it only reads, so it needs no right to create anything; see {@link Options} for a role that may not
+ * even read the note of what ran.
  *
  * Fails with `DatabaseError` (`MigrationFailed`) when a step fails or the database has another step under the same id, and with `SqlError`
  * when the database cannot be asked. Steps above the list's last one, from a newer program, are left alone.
@@ -192,14 +227,19 @@ export const run = (
     const sql = yield* SqlClient.SqlClient
     const name = options.schema === undefined ? table : `${quote(options.schema)}.${table}`
     const done: Array<Migration> = []
-    let next = yield* pending(
-      namespace,
-      migrations,
-      yield* Transaction.retryTransient(applied(sql, namespace, options.schema, name))
+    const steps = Effect.gen(function* () {
+      let next = yield* pending(
+        namespace,
+        migrations,
+        yield* Transaction.retryTransient(applied(sql, namespace, options.schema, name))
+      )
+      while (next !== undefined) {
+        next = yield* step(sql, namespace, migrations, options.schema, name)
+        if (next !== undefined) done.push(next)
+      }
+    })
+    yield* Effect.catchAll(steps, (error) =>
+      Transaction.code(error) === insufficientPrivilege ? without(sql, namespace, options, error) : Effect.fail(error)
     )
-    while (next !== undefined) {
-      next = yield* step(sql, namespace, migrations, options.schema, name)
-      if (next !== undefined) done.push(next)
-    }
     return done
   }).pipe(Effect.withSpan("run_migrations", { attributes: { namespace }, captureStackTrace: false }))

@@ -124,19 +124,22 @@ const ready = async (data: string, failed: () => string | undefined): Promise<vo
 }
 
 /** Speed over durability: this data does not outlive the run. */
-const settings = [
+const fast = [
   "fsync=off",
   "synchronous_commit=off",
   "full_page_writes=off",
   "max_connections=200",
   "shared_buffers=32MB",
-  "unix_socket_directories=",
-  "listen_addresses=127.0.0.1",
   "autovacuum=off"
 ]
 
-/** Starts a server, from a copy of the binaries if `copy` says so or where they lie they cannot run. */
-export const start = async (options: { readonly copy?: boolean } = {}): Promise<PostgresServer> => {
+/**
+ * Starts a server, from a copy of the binaries if `copy` says so or where they lie they cannot run. `settings` stand in place of those that
+ * trade durability for speed.
+ */
+export const start = async (
+  options: { readonly copy?: boolean; readonly settings?: ReadonlyArray<string> } = {}
+): Promise<PostgresServer> => {
   const folder = await mkdtemp(join(openTmp(), `${prefix}${process.pid}-`))
   const user = unprivileged()
   const data = join(folder, "data")
@@ -167,7 +170,9 @@ export const start = async (options: { readonly copy?: boolean } = {}): Promise<
         data,
         "-p",
         String(port),
-        ...settings.flatMap((setting) => ["-c", setting])
+        ...["unix_socket_directories=", "listen_addresses=127.0.0.1", ...(options.settings ?? fast)].flatMap(
+          (setting) => ["-c", setting]
+        )
       ],
       { ...spawning, detached: true, stdio: ["pipe", "ignore", "pipe"] }
     )

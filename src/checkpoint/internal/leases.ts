@@ -29,12 +29,14 @@ export interface Taken {
 }
 
 /** The row that a write answers with. */
-export interface WriteRow {
+export type WriteRow = readonly [
+  /** Its number in the list of writes, from 0. */
+  o: number,
   /** Whether it was written. When it was not: whether it is there all the same, from an earlier try. */
-  readonly written: boolean
+  written: boolean,
   /** The {@link Lease} that was in the way, JSON. */
-  readonly lease: string | null
-}
+  lease: string | null
+]
 
 const json = `json_build_object('run', run, 'holder', holder, 'since', since, 'expires', expires_at, 'writes', writes)`
 
@@ -42,45 +44,49 @@ const json = `json_build_object('run', run, 'holder', holder, 'since', since, 'e
 const until = (seconds: string) => `clock_timestamp() + ${seconds} * interval '1 second'`
 
 /**
- * Whether the row lets a write of `run` pass; null for a write that belongs to no run, such as LangGraph's `updateState`. `ended` is a run of
- * which this process knows that it is over.
+ * Whether the row `l` lets the write `i` pass. Its run is null for a write that belongs to no run, such as LangGraph's `updateState`; `ended` is a
+ * run of which this process knows that it is over.
  */
-const passes = (run: string, ended: string) =>
-  `(run = ${run} or (${run} is null and (run = ${ended} or expires_at <= clock_timestamp())))`
+const passes = "(l.run = i.run or (i.run is null and (l.run = i.ended or l.expires_at <= clock_timestamp())))"
 
-const allowed = (t: Tables, absent: string) => `
+/** The planner takes a list for a hundred rows, and would read all leases for them; of what stands in a range it expects one. */
+const few = "(select * from item where o between 0 and 1000000) i"
+
+const allowed = (t: Tables) => `
   allowed as materialized (
-    select 1 from fence
+    select o from fence
     union all
-    select 1 where ${absent}::boolean and not exists (select from ${t.leases} where thread_id = $1)
+    select i.o from ${few} where i.unleased and not exists (select from ${t.leases} l where l.thread_id = i.thread)
   )`
 
+/** The columns of `item`, a list of writes, that say by which right each is made. */
+export const guard = "run text, ended text, unleased boolean, seconds float8"
+
 /**
- * For a checkpoint. Parameters from `at`: run, ended run, whether a thread without a lease may be written, seconds of the lease from now on, 0 to
- * end it. `$1` is the thread. What belongs to no run ends whatever lease stood there, so that a run which held it finds out.
+ * For checkpoints, of which there is one a thread: `allowed` holds the numbers `o` of those of `item` that may be written. What belongs to no run
+ * ends whatever lease stood there, so that a run which held it finds out.
  */
-export const fence = (t: Tables, at: number): string => {
-  const [run, ended, absent, seconds] = [`$${at}::text`, `$${at + 1}::text`, `$${at + 2}`, `$${at + 3}::float8`]
-  return `fence as (
-    update ${t.leases} set run = coalesce(${run}, gen_random_uuid()::text), writes = writes + 1,
-      expires_at = case when ${run} is null or ${seconds} = 0 then '-infinity' else ${until(seconds)} end
-    where thread_id = $1 and ${passes(run, ended)}
-    returning run
-  ),${allowed(t, absent)}`
-}
+export const fence = (t: Tables): string => `fence as (
+    update ${t.leases} l set run = coalesce(i.run, gen_random_uuid()::text), writes = l.writes + 1,
+      expires_at = case when i.run is null or i.seconds = 0 then '-infinity' else ${until("i.seconds")} end
+    from ${few}
+    where l.thread_id = i.thread and ${passes}
+    returning i.o
+  ),${allowed(t)}`
 
-/** As {@link fence}, without the seconds, for a task's writes: they leave the row as it is, so that tasks in parallel do not wait for each other. */
-export const share = (t: Tables, at: number): string => {
-  const [run, ended, absent] = [`$${at}::text`, `$${at + 1}::text`, `$${at + 2}`]
-  return `fence as materialized (
-    select run from ${t.leases} where thread_id = $1 and ${passes(run, ended)} for share
-  ),${allowed(t, absent)}`
-}
+/** As {@link fence}, for tasks' writes: they leave the row as it is, so that tasks in parallel do not wait for each other. */
+export const share = (t: Tables): string => `fence as materialized (
+    select i.o from ${few} join ${t.leases} l on l.thread_id = i.thread where ${passes} for share of l
+  ),${allowed(t)}`
 
-/** Answers a write with a {@link WriteRow}. `already` selects what an earlier try of the same write would have left. */
+/** Whether `i` is allowed. A query of its own: a join might change the order in which rows are written. */
+export const isAllowed = (row: string): string => `(select true from allowed where allowed.o = ${row}.o)`
+
+/** Answers each of `item` with a {@link WriteRow}. `already` selects what an earlier try of the write `i` would have left. */
 export const outcome = (t: Tables, already: string): string => `
-  select exists (select from allowed) or exists (${already}) as written,
-    case when not exists (select from allowed) then (select ${json}::text from ${t.leases} where thread_id = $1) end as lease`
+  select i.o, a.o is not null or exists (${already}) as written,
+    case when a.o is null then (select ${json}::text from ${t.leases} l where l.thread_id = i.thread) end as lease
+  from item i left join allowed a on a.o = i.o`
 
 /** Parameters from `at`: thread, run, holder, seconds, ended run. */
 export const take = (t: Tables, at: number): string => {

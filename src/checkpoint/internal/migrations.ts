@@ -86,3 +86,20 @@ export const make = (tables: Tables): ReadonlyArray<Migration> => [
     )
   }
 ]
+
+/** What the statements name: where it stands, a role that may create nothing opens the database. */
+export const requires: Readonly<Record<string, ReadonlyArray<string>>> = {
+  checkpoints: ["thread_id", "checkpoint_ns", "checkpoint_id", "parent_checkpoint_id", "checkpoint", "metadata"],
+  checkpoint_blobs: ["thread_id", "checkpoint_ns", "channel", "version", "type", "blob"],
+  checkpoint_writes: [
+    "thread_id",
+    "checkpoint_ns",
+    "checkpoint_id",
+    "task_id",
+    "idx",
+    "channel",
+    "type",
+    "blob",
+    "task_path"
+  ]
+}

@@ -21,6 +21,8 @@ import {
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
@@ -47,7 +49,12 @@ const special = (channel: string): number | undefined =>
 const isInternal = (key: string): boolean =>
   EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
 
-const invalid = (operation: string, message: string) => new CheckpointError({ reason: "Invalid", operation, message })
+/** What fails before the database is asked has written nothing; one that reads says nothing of it. */
+const unwritten = (operation: string) =>
+  operation === "getTuple" || operation === "list" ? {} : { written: "no" as const }
+
+const invalid = (operation: string, message: string) =>
+  new CheckpointError({ reason: "Invalid", operation, message, ...unwritten(operation) })
 
 /** An id as it is stored, or `undefined` when there is none. */
 const id = (operation: string, name: string, value: unknown): Effect.Effect<string | undefined, CheckpointError> => {
@@ -68,6 +75,22 @@ const required = (operation: string, name: string, value: unknown): Effect.Effec
       : Effect.succeed(text)
   )
 
+/** Whether somebody sees what is observed in a call. */
+const isTraced = (config: RunnableConfig): boolean => Option.isSome(SpanCarrier.fromConfigurable(config.configurable))
+
+/** An observation where somebody sees it; without one it would cost as much as all else. */
+const observed = <A, E, R>(
+  config: RunnableConfig,
+  effect: Effect.Effect<A, E, R>,
+  name: string,
+  metadata: Readonly<Record<string, unknown>>
+) =>
+  isTraced(config)
+    ? Observation.span(effect, name, { metadata })
+    : (effect as Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>) // no span is asked for where none is made
+
+const own = { writable: true, enumerable: true, configurable: true }
+
 /** A failure to serialize or to read back, with thread and place. */
 const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
   new CheckpointError({
@@ -78,6 +101,7 @@ const within = (operation: string, threadId: string, place: string) => (cause: u
         : "Unserializable",
     operation,
     threadId,
+    ...unwritten(operation),
     message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
     cause
   })
@@ -87,6 +111,8 @@ export class SqlSaver extends BaseCheckpointSaver {
   readonly #fencing: Fencing
   readonly #runner: Runner
   readonly #json: Serializer
+  /** Whether values are serialized by our own serializer, which needs no promise for it. */
+  readonly #isOwn: boolean
   readonly #phases = new Phases()
 
   constructor(rows: store.Store, fencing: Fencing, runner: Runner, json: Serializer, serde: SerializerProtocol) {
@@ -95,6 +121,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     this.#fencing = fencing
     this.#runner = runner
     this.#json = json
+    this.#isOwn = serde === json
   }
 
   /**
@@ -147,8 +174,11 @@ export class SqlSaver extends BaseCheckpointSaver {
         const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
         yield* this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
       })
-      yield* Observation.span(write, "save_checkpoint", {
-        metadata: { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
+      yield* observed(config, write, "save_checkpoint", {
+        workflow_id: threadId,
+        phase,
+        step: metadata.step,
+        source: metadata.source
       })
       return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
     })
@@ -196,7 +226,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         checkpointId === undefined || checkpointId === ""
           ? { threadId, namespace, limit: 1 }
           : { threadId, namespace, checkpointId }
-      const [tuple] = yield* this.#load(operation, threadId, this.#fencing.read(operation, selection, config))
+      const [tuple] = yield* this.#load(operation, config, threadId, this.#fencing.read(operation, selection, config))
       return tuple
     })
     return this.#run(operation, config, effect)
@@ -228,7 +258,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         operation,
         config,
         Effect.flatMap(selection, (chosen) =>
-          this.#load(operation, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
+          this.#load(operation, config, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
         )
       )
       yield* tuples
@@ -258,11 +288,10 @@ export class SqlSaver extends BaseCheckpointSaver {
     effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
   ): Promise<A> {
     const threadId = field(config, "thread_id")
-    return this.#runner.run(
-      operation,
-      typeof threadId === "string" ? threadId : undefined,
-      SpanCarrier.under(config.configurable)(effect)
-    )
+    const name = typeof threadId === "string" ? threadId : undefined
+    return isTraced(config)
+      ? this.#runner.run(operation, name, SpanCarrier.under(config.configurable)(effect))
+      : this.#runner.runUntraced(operation, name, effect)
   }
 
   /**
@@ -274,25 +303,40 @@ export class SqlSaver extends BaseCheckpointSaver {
     threadId: string,
     channels: ReadonlyArray<readonly [channel: string, value: readonly [] | readonly [unknown]]>
   ): Effect.Effect<ReadonlyArray<store.Piece & { readonly channel: string }>, CheckpointError> {
+    const refuse = (channel: string) => (cause: unknown) =>
+      within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)(cause)
+    const none = (channel: string, value: readonly [] | readonly [unknown]) => {
+      if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
+      return value.length === 0 ? { channel, type: "empty", bytes: undefined } : undefined
+    }
+    const catching = (cause: unknown) =>
+      isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause)
+    if (this.#isOwn) {
+      const dump = (channel: string, value: readonly [] | readonly [unknown]) => {
+        try {
+          const found = none(channel, value)
+          if (found !== undefined) return found
+          const [type, bytes] = this.#json.dumps(value[0])
+          return { channel, type, bytes }
+        } catch (cause) {
+          throw refuse(channel)(cause)
+        }
+      }
+      return Effect.try({ try: () => channels.map(([channel, value]) => dump(channel, value)), catch: catching })
+    }
+    const dump = async (channel: string, value: readonly [] | readonly [unknown]) => {
+      try {
+        const found = none(channel, value)
+        if (found !== undefined) return found
+        const [type, bytes] = await this.serde.dumpsTyped(value[0])
+        return { channel, type, bytes }
+      } catch (cause) {
+        throw refuse(channel)(cause)
+      }
+    }
     return Effect.tryPromise({
-      try: () =>
-        Promise.all(
-          channels.map(async ([channel, value]) => {
-            try {
-              if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
-              if (value.length === 0) return { channel, type: "empty", bytes: undefined }
-              const [type, bytes] = await this.serde.dumpsTyped(value[0])
-              return { channel, type, bytes }
-            } catch (cause) {
-              throw within(
-                operation,
-                threadId,
-                `the channel ${JSON.stringify(channel)}, and nothing was written`
-              )(cause)
-            }
-          })
-        ),
-      catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
+      try: () => Promise.all(channels.map(([channel, value]) => dump(channel, value))),
+      catch: catching
     })
   }
 
@@ -318,25 +362,19 @@ export class SqlSaver extends BaseCheckpointSaver {
 
   #load(
     operation: string,
+    config: RunnableConfig,
     threadId: string | undefined,
     stored: Effect.Effect<ReadonlyArray<store.Loaded>, CheckpointError | ThreadBusyError>
   ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError | ThreadBusyError> {
-    const load = Effect.gen(this, function* () {
-      const rows = yield* stored
-      const tuples = yield* Effect.forEach(rows, (row) =>
-        Effect.tryPromise({
-          try: () => this.#tuple(row),
-          catch: within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
-        })
-      )
+    const load = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#tuple(operation, row)))
+    const described = Effect.tap(load, (tuples) => {
       const [newest] = tuples
-      if (newest === undefined) {
-        yield* Observation.annotate({ metadata: { phase: "none", found: 0 } })
-      } else {
-        const namespace = String(field(newest.config, "checkpoint_ns"))
-        const nodes = this.#phases.loaded(String(field(newest.config, "thread_id")), namespace, newest.checkpoint)
-        const age = ((yield* Clock.currentTimeMillis) - Date.parse(newest.checkpoint.ts)) / 1000
-        yield* Observation.annotate({
+      if (newest === undefined) return Observation.annotate({ metadata: { phase: "none", found: 0 } })
+      const namespace = String(field(newest.config, "checkpoint_ns"))
+      const nodes = this.#phases.loaded(String(field(newest.config, "thread_id")), namespace, newest.checkpoint)
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const age = (now - Date.parse(newest.checkpoint.ts)) / 1000
+        return Observation.annotate({
           metadata: {
             phase: nodes.length === 0 ? "finished" : nodes.join(", "),
             step: newest.metadata?.step,
@@ -345,39 +383,51 @@ export class SqlSaver extends BaseCheckpointSaver {
             ...(Number.isFinite(age) ? { checkpoint_age_seconds: age } : {})
           }
         })
-      }
-      return tuples
+      })
     })
-    return Observation.span(load, "load_checkpoint", { metadata: { workflow_id: threadId } })
+    return isTraced(config) ? observed(config, described, "load_checkpoint", { workflow_id: threadId }) : load
   }
 
-  async #tuple(row: store.Loaded): Promise<CheckpointTuple> {
-    const values = await Promise.all(
-      row.values.flatMap(({ channel, type, bytes }) =>
-        type === "empty" ? [] : [this.#value(type, bytes).then((value) => [channel, value] as const)]
-      )
-    )
+  #tuple(operation: string, row: store.Loaded): Effect.Effect<CheckpointTuple, CheckpointError> {
+    const pieces = [...row.values, ...row.writes, ...row.sends]
+    const data = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
+    const put = (values: ReadonlyArray<unknown>) => {
+      let next = 0
+      return this.#whole(row, () => values[next++])
+    }
+    const refuse = within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
+    if (this.#isOwn) {
+      const value = (piece: store.Piece) =>
+        piece.type === "empty" ? undefined : this.#json.loads(piece.type, data(piece))
+      return Effect.try({ try: () => put(pieces.map(value)), catch: refuse })
+    }
+    const value = async (piece: store.Piece) =>
+      piece.type === "empty" ? undefined : this.serde.loadsTyped(piece.type, piece.bytes ?? new Uint8Array())
+    return Effect.tryPromise({ try: async () => put(await Promise.all(pieces.map(value))), catch: refuse })
+  }
+
+  /** The checkpoint of a row. `next` gives its values, writes and sends in turn. */
+  #whole(row: store.Loaded, next: () => unknown): CheckpointTuple {
+    const channel_values: Record<string, unknown> = {}
+    for (const { channel, type } of row.values) {
+      const value = next()
+      if (type === "empty") continue
+      if (channel === "__proto__") Object.defineProperty(channel_values, channel, { ...own, value })
+      else channel_values[channel] = value
+    }
     const stored = this.#json.fromJsonb(row.checkpoint) as Omit<Checkpoint, "channel_values"> // what put has stored; unknown fields stay
     const checkpoint: Checkpoint = {
       ...stored,
       channel_versions: stored.channel_versions ?? {},
       versions_seen: stored.versions_seen ?? {},
-      channel_values: Object.fromEntries(values)
+      channel_values
     }
+    const pendingWrites = row.writes.map(({ channel, taskId }): CheckpointPendingWrite => [taskId, channel, next()])
     if (row.sends.length > 0) {
-      checkpoint.channel_values[TASKS] = await Promise.all(row.sends.map(({ type, bytes }) => this.#value(type, bytes)))
+      channel_values[TASKS] = row.sends.map(next)
       const versions = Object.values(checkpoint.channel_versions)
       checkpoint.channel_versions[TASKS] = versions.length === 0 ? 1 : maxChannelVersion(...versions)
     }
-    const pendingWrites = await Promise.all(
-      row.writes.map(
-        async ({ taskId, channel, type, bytes }): Promise<CheckpointPendingWrite> => [
-          taskId,
-          channel,
-          await this.#value(type, bytes)
-        ]
-      )
-    )
     const at = (checkpointId: string) => ({
       configurable: { thread_id: row.threadId, checkpoint_ns: row.namespace, checkpoint_id: checkpointId }
     })
@@ -388,9 +438,5 @@ export class SqlSaver extends BaseCheckpointSaver {
       pendingWrites,
       ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
     }
-  }
-
-  #value(type: string, bytes: Uint8Array | undefined): Promise<unknown> {
-    return this.serde.loadsTyped(type, bytes ?? new Uint8Array())
   }
 }

@@ -1,28 +1,45 @@
 /**
  * Checkpoints as rows: what the saver and the checkpoint manager both stand on. Knows no LangGraph. Every operation is one statement, which may
- * run twice, so that a lost connection is retried.
+ * run twice, so that a lost connection is retried; operations of several threads share one.
  *
  * @internal
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { DatabaseError } from "../../database/DatabaseError.js"
 import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
-import * as ErrorInfo from "../../observability/ErrorInfo.js"
-import { CheckpointError } from "../CheckpointError.js"
+import type { CheckpointError } from "../CheckpointError.js"
+import * as attempts from "./attempts.js"
+import * as group from "./group.js"
 import type * as leases from "./leases.js"
+import * as loading from "./loading.js"
 import * as migrations from "./migrations.js"
+import * as prepared from "./prepared.js"
+import * as rows from "./rows.js"
 import * as statements from "./statements.js"
+import * as writing from "./writing.js"
 
 /** A value in bytes; none for a channel that is empty. */
 export interface Piece {
   readonly type: string
   readonly bytes: Uint8Array | undefined
+  /** The same, where it was read as text: who wants text need not ask for `bytes`. */
+  readonly text?: string | undefined
 }
 
 export interface Blob extends Piece {
+  readonly channel: string
+  readonly version: string
+}
+
+/** Where a channel's value stands. */
+export interface BlobKey {
+  readonly threadId: string
+  readonly namespace: string
   readonly channel: string
   readonly version: string
 }
@@ -129,6 +146,11 @@ export interface Store {
     held: ReadonlyArray<{ readonly threadId: string; readonly run: string }>,
     seconds: number
   ) => Effect.Effect<ReadonlyArray<string>, CheckpointError>
+  /** Values by their places; those that are not there are left out. */
+  readonly blobs: (
+    operation: string,
+    keys: ReadonlyArray<BlobKey>
+  ) => Effect.Effect<ReadonlyArray<BlobKey & Piece>, CheckpointError>
   readonly deleteThread: (threadId: string) => Effect.Effect<void, CheckpointError>
   readonly overview: (
     operation: string,
@@ -139,36 +161,6 @@ export interface Store {
 
 /** The namespace under which the phases of a workflow that is no graph stand beside the checkpoints of graphs. */
 export const workflowNamespace = "holdfast:workflow"
-
-const named = (threadId: string | undefined): string => (threadId === undefined ? "" : ` of "${threadId}"`)
-
-/** What the database said, as the checkpoint's failure. */
-const fromSqlError = (operation: string, threadId: string | undefined) => (error: SqlError) => {
-  const said = ErrorInfo.message(error.cause ?? error)
-  const advice = Transaction.isTransient(error)
-    ? "the database could not be reached: check it and run again; what was saved before is safe"
-    : "the database refused: check its schema, rights and space"
-  return new CheckpointError({
-    reason: "Database",
-    operation,
-    ...(threadId === undefined ? {} : { threadId }),
-    message: `The ${operation} of a checkpoint${named(threadId)} failed: ${said}; ${advice}`,
-    cause: error
-  })
-}
-
-/** All bytes in one, and for each the place where it is; the first byte is number 1, as SQL counts. */
-const pack = <A extends Piece, B extends object>(pieces: ReadonlyArray<A>, columns: (piece: A) => B) => {
-  let at = 1
-  const rows = pieces.map((piece) => {
-    const size = piece.bytes?.byteLength
-    const row = { ...columns(piece), type: piece.type, ...(size === undefined ? {} : { start: at, size }) }
-    at += size ?? 0
-    return row
-  })
-  const bytes = Buffer.concat(pieces.flatMap((piece) => (piece.bytes === undefined ? [] : [piece.bytes])))
-  return { rows: JSON.stringify(rows), bytes }
-}
 
 /** The condition and its parameters. */
 const where = (selection: Selection): readonly [text: string, parameters: ReadonlyArray<string>] => {
@@ -186,39 +178,30 @@ const where = (selection: Selection): readonly [text: string, parameters: Readon
   return [conditions.length === 0 ? "" : `where ${conditions.join(" and ")}`, parameters]
 }
 
-const bytes = (row: statements.LoadRow): Piece => ({ type: row.c ?? "json", bytes: row.blob ?? undefined })
-
-/** Puts the rows of an answer together. The checkpoints come first, in order. */
-const assemble = (rows: ReadonlyArray<statements.LoadRow>): ReadonlyArray<Loaded> => {
-  const out: Array<Loaded> = []
-  for (const row of rows) {
-    if (row.kind === 0) {
-      out.push({
-        threadId: row.a,
-        namespace: row.b,
-        checkpointId: row.c ?? "",
-        parentId: row.d ?? undefined,
-        checkpoint: row.body ?? "{}",
-        metadata: row.metadata ?? "{}",
-        values: [],
-        writes: [],
-        sends: []
-      })
-      continue
-    }
-    if (row.kind === 4) continue
-    const owner = out[row.checkpoint]
-    if (row.kind === 1) owner?.values.push({ channel: row.b, ...bytes(row) })
-    else if (row.kind === 2) owner?.writes.push({ taskId: row.a, channel: row.b, ...bytes(row) })
-    else owner?.sends.push(bytes(row))
-  }
-  return out
+/** A checkpoint by its id, or the newest of a thread. */
+interface Key {
+  readonly threadId: string
+  readonly namespace: string
+  readonly checkpointId: string | undefined
 }
 
-const refused = ([row]: ReadonlyArray<leases.WriteRow>): Refused | undefined =>
-  row === undefined || row.written
+/** The one checkpoint that a selection names; nothing for one that may choose several. */
+const single = (selection: Selection): Key | undefined => {
+  const { after, before, checkpointId, limit, metadata, namespace, threadId } = selection
+  if (threadId === undefined || namespace === undefined) return undefined
+  if (before !== undefined || after !== undefined || metadata !== undefined) return undefined
+  if (checkpointId === undefined ? limit !== 1 : limit === 0) return undefined
+  return { threadId, namespace, checkpointId }
+}
+
+/** What the database says of a value that calls itself JSON and is no text, or we of one that is no JSON. */
+const isNoText = (error: SqlError): boolean =>
+  error.cause instanceof rows.Unclear || ["22021", "22P05"].includes(Transaction.code(error) ?? "")
+
+const refused = (row: leases.WriteRow | undefined): Refused | undefined =>
+  row === undefined || row[1]
     ? undefined
-    : { lease: row.lease === null ? undefined : (JSON.parse(row.lease) as leases.Lease) } // the statement has built it
+    : { lease: row[2] === null ? undefined : (JSON.parse(row[2]) as leases.Lease) } // the statement has built it
 
 /**
  * Sets the tables up, unless they stand, and gives the operations on them.
@@ -228,104 +211,202 @@ const refused = ([row]: ReadonlyArray<leases.WriteRow>): Refused | undefined =>
 export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
   Effect.gen(function* () {
     const client = yield* SqlClient.SqlClient
-    // columns are read by the names they have, and JSON as text: neither a name transform nor a type parser of the client's touches them
-    const sql = client.withoutTransforms()
     const tables = statements.tables(schema)
-    yield* Migrations.run("checkpoint", migrations.make(tables), { schema }).pipe(
-      Effect.catchTag("SqlError", (error) => Effect.fail(fromSqlError("setup", undefined)(error)))
+    yield* Migrations.run("checkpoint", migrations.make(tables), { schema, requires: migrations.requires }).pipe(
+      Effect.catchTag("SqlError", (error) =>
+        Effect.fail(attempts.failed({ name: "setup", threadId: undefined }, error))
+      )
     )
     const text = statements.make(tables)
+    const run = prepared.make(client)
+    // columns are read by the names they have, and JSON as text: neither a name transform nor a type parser of the client's touches them
+    const sql = client.withoutTransforms()
 
+    const bounds = yield* Transaction.Retries
+    const within = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+      effect.pipe(
+        Effect.provideService(Transaction.Retries, bounds),
+        Effect.withTracerEnabled(false) // the observation is the operation, not its statement
+      )
     const execute = <A extends object>(
-      operation: string,
+      name: string,
       threadId: string | undefined,
       statement: string,
       parameters: ReadonlyArray<unknown>
     ): Effect.Effect<ReadonlyArray<A>, CheckpointError> =>
-      sql.unsafe<A>(statement, parameters).pipe(
-        Transaction.retryTransient(),
-        Effect.mapError(fromSqlError(operation, threadId)),
-        Effect.withTracerEnabled(false) // the observation is the operation, not its statement
+      within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters)))
+    const landed = (statement: string, parameters: ReadonlyArray<unknown>) =>
+      Effect.map(run(prepared.statement(statement), parameters), ([row]) => row?.[0] === true)
+
+    /** Shares a statement with others, unless it belongs to a transaction. */
+    const sharing = <A, B>(
+      options: group.Options<A, B, CheckpointError, SqlError>
+    ): Effect.Effect<group.Group<A, B, CheckpointError>> => {
+      return Effect.map(
+        within(group.make(options)),
+        (share) => (item: A) =>
+          Effect.contextWithEffect((context: Context.Context<never>) =>
+            Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
+              ? share(item)
+              : within(options.one(item, undefined))
+          )
       )
+    }
+
+    const alone = writing.make(tables, false)
+    const together = writing.make(tables, true)
+    const write = <A extends NewCheckpoint | NewWrites>(
+      kind: "put" | "insertWrites" | "upsertWrites",
+      options: {
+        readonly name: string
+        readonly parameters: (items: ReadonlyArray<rows.Guarded<A>>) => ReadonlyArray<unknown>
+        /** Whether it is there, when an answer was lost. */
+        readonly landed: (item: rows.Guarded<A>) => Effect.Effect<boolean, SqlError>
+        readonly key: (it: A) => string
+        readonly weight: (it: A) => number
+      }
+    ) => {
+      const [one, many] = [prepared.statement(alone[kind]), prepared.statement(together[kind])]
+      const send = (statement: prepared.Prepared, items: ReadonlyArray<rows.Guarded<A>>) =>
+        Effect.map(
+          Effect.suspend(() => run(statement, options.parameters(items))),
+          (answer) => {
+            const out = new Array<Refused | undefined>(items.length).fill(undefined)
+            // the columns are those of the statement
+            for (const row of answer as unknown as ReadonlyArray<leases.WriteRow>) out[row[0]] = refused(row)
+            return out
+          }
+        )
+      const allowed: Refused | undefined = undefined
+      return sharing<rows.Guarded<A>, Refused | undefined>({
+        one: (item, before) =>
+          Effect.map(
+            attempts.write(
+              { name: options.name, threadId: item.it.threadId },
+              {
+                statement: send(one, [item]),
+                landed: Effect.map(options.landed(item), (is) => (is ? [allowed] : undefined)),
+                before
+              }
+            ),
+            ([answer]) => answer
+          ),
+        many: (items) => send(many, items),
+        key: ({ it }) => options.key(it),
+        weight: ({ it }) => options.weight(it)
+      })
+    }
+    const put = yield* write("put", {
+      name: "put",
+      parameters: rows.put,
+      landed: ({ it }) => landed(text.isPut, [it.threadId, it.namespace, it.checkpointId, it.checkpoint, it.metadata]),
+      key: (it: NewCheckpoint) => it.threadId,
+      weight: (it) => rows.weight(it.blobs)
+    })
+    const writes = (kind: "insertWrites" | "upsertWrites", question: string) =>
+      write(kind, {
+        name: "putWrites",
+        parameters: rows.writes,
+        landed: (item) => landed(question, rows.writes([item])),
+        key: (it: NewWrites) => JSON.stringify([it.threadId, it.namespace, it.checkpointId, it.taskId]),
+        weight: (it) => rows.weight(it.writes)
+      })
+    const insertWrites = yield* writes("insertWrites", alone.areInserted)
+    const upsertWrites = yield* writes("upsertWrites", alone.areUpserted)
+
+    const asText = loading.make(tables, false)
+    const inHex = loading.make(tables, true)
+    /** Runs a statement that loads; once more in another form when a value is not what it calls itself. */
+    const read = (
+      statement: (from: loading.Statements) => string,
+      parameters: ReadonlyArray<unknown>
+    ): Effect.Effect<
+      { readonly found: ReadonlyArray<Loaded>; readonly places: ReadonlyArray<number>; readonly lease: string | null },
+      SqlError
+    > => {
+      const under = (from: loading.Statements) =>
+        Effect.flatMap(run(prepared.statement(statement(from)), parameters), (answer) =>
+          Effect.try({
+            try: () => {
+              const all = answer as unknown as ReadonlyArray<loading.Row> // the columns are those of the statement
+              const some = all.filter((row) => row[0] !== null)
+              return {
+                found: some.map((row) => rows.loaded(row, from === inHex)),
+                places: some.map((row) => row[0] ?? 0),
+                lease: all[0]?.[13] ?? null
+              }
+            },
+            catch: (cause) => new SqlError({ cause, message: "The row of a checkpoint cannot be read" })
+          })
+        )
+      return Effect.catchIf(under(asText), isNoText, () => under(inHex))
+    }
+    const reading = (kind: "newest" | "byId", parameters: (items: ReadonlyArray<Key>) => ReadonlyArray<unknown>) => {
+      const send = (items: ReadonlyArray<Key>) =>
+        Effect.map(
+          read((from) => from[kind], parameters(items)),
+          ({ found, places }) => {
+            const out = new Array<Loaded | undefined>(items.length).fill(undefined)
+            for (const [index, place] of places.entries()) out[place] = found[index]
+            return out
+          }
+        )
+      return sharing<Key & { readonly operation: string }, Loaded | undefined>({
+        one: (item) =>
+          Effect.map(
+            attempts.read({ name: item.operation, threadId: item.threadId }, send([item])),
+            ([found]) => found
+          ),
+        many: send
+      })
+    }
+    const threads = (items: ReadonlyArray<Key>) => [items.map((it) => it.threadId), items.map((it) => it.namespace)]
+    const newest = yield* reading("newest", threads)
+    const byId = yield* reading("byId", (items) => [...threads(items), items.map((it) => it.checkpointId)])
 
     return {
-      put: (it, guard) =>
-        Effect.suspend(() => {
-          // in order, so that two writers of the same rows wait for each other and do not deadlock
-          const sorted = [...it.blobs].sort((a, b) => (a.channel < b.channel ? -1 : 1))
-          const packed = pack(sorted, ({ channel, version }) => ({ channel, version }))
-          return execute<leases.WriteRow>("put", it.threadId, text.put, [
-            it.threadId,
-            it.namespace,
-            it.checkpointId,
-            it.parentId ?? null,
-            it.checkpoint,
-            it.metadata,
-            packed.rows,
-            packed.bytes,
-            guard.run ?? null,
-            guard.ended ?? null,
-            guard.unleased,
-            guard.seconds
-          ])
-        }).pipe(Effect.map(refused)),
-      append: ({ blob, ...it }) =>
-        execute<leases.WriteRow>("save", it.threadId, text.append, [
-          it.threadId,
-          it.namespace,
-          it.checkpointId,
-          it.parentId ?? null,
-          it.checkpoint,
-          it.metadata,
+      put: (it, guard) => put({ it, guard }),
+      append: ({ blob, ...it }) => {
+        const parameters = [it.threadId, it.namespace, it.checkpointId, it.parentId ?? null, it.checkpoint, it.metadata]
+        const statement = run(prepared.statement(text.append), [
+          ...parameters,
           blob.channel,
           blob.version,
           blob.type,
           blob.bytes
-        ]).pipe(Effect.map((rows) => refused(rows) === undefined)),
-      putWrites: (it, guard) =>
-        Effect.suspend(() => {
-          const packed = pack(it.writes, ({ idx, channel }) => ({ idx, channel }))
-          const statement = it.replace ? text.upsertWrites : text.insertWrites
-          return execute<leases.WriteRow>("putWrites", it.threadId, statement, [
-            it.threadId,
-            it.namespace,
-            it.checkpointId,
-            it.taskId,
-            packed.rows,
-            packed.bytes,
-            it.taskPath,
-            guard.run ?? null,
-            guard.ended ?? null,
-            guard.unleased
-          ])
-        }).pipe(Effect.map(refused)),
-      load: (operation, selection) =>
-        Effect.suspend(() => {
-          const [condition, parameters] = where(selection)
-          const statement = text.load(condition, selection.limit)
-          return execute<statements.LoadRow>(operation, selection.threadId, statement, parameters)
-        }).pipe(Effect.map(assemble)),
-      claim: (operation, selection, claim) =>
-        Effect.suspend(() => {
-          const [condition, parameters] = where(selection)
-          const statement = text.load(condition, selection.limit, parameters.length + 1)
-          return execute<statements.LoadRow>(operation, selection.threadId, statement, [
-            ...parameters,
-            claim.threadId,
-            claim.run,
-            claim.holder,
-            claim.seconds,
-            claim.ended ?? null
-          ])
-        }).pipe(
-          Effect.map((rows) => {
-            const said = rows.find((row) => row.kind === 4)?.body
-            return {
-              rows: assemble(rows),
-              lease: JSON.parse(said ?? '{"writes":null,"before":null}') as leases.Taken // the statement has built it
+        ])
+        const question = landed(text.isPut, parameters.toSpliced(3, 1))
+        return within(
+          attempts.write(
+            { name: "save", threadId: it.threadId },
+            {
+              statement: Effect.map(statement, ([row]) => row?.[1] === true),
+              landed: Effect.map(question, (is) => (is ? true : undefined))
             }
-          })
-        ),
+          )
+        )
+      },
+      putWrites: (it, guard) => (it.replace ? upsertWrites : insertWrites)({ it, guard }),
+      load: (operation, selection) => {
+        const key = single(selection)
+        if (key !== undefined) {
+          const found = (key.checkpointId === undefined ? newest : byId)({ ...key, operation })
+          return Effect.map(found, (loaded) => (loaded === undefined ? [] : [loaded]))
+        }
+        const [condition, parameters] = where(selection)
+        const chosen = read((from) => from.chosen(condition, selection.limit), parameters)
+        const name = { name: operation, threadId: selection.threadId }
+        return Effect.map(within(attempts.read(name, chosen)), ({ found }) => found)
+      },
+      claim: (operation, selection, { ended, holder, run, seconds, threadId }) => {
+        const [condition, parameters] = where(selection)
+        const all = [...parameters, threadId, run, holder, seconds, ended ?? null]
+        const chosen = read((from) => from.chosen(condition, selection.limit, parameters.length + 1), all)
+        return Effect.map(within(attempts.read({ name: operation, threadId }, chosen)), ({ found, lease }) => ({
+          rows: found,
+          lease: JSON.parse(lease ?? '{"writes":null,"before":null}') as leases.Taken // the statement has built it
+        }))
+      },
       extend: (held, seconds) =>
         held.length === 0
           ? Effect.succeed([])
@@ -333,7 +414,30 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
               JSON.stringify(held.map(({ threadId, run }) => ({ thread_id: threadId, run }))),
               seconds
             ]).pipe(Effect.map((rows) => rows.map((row) => row.run))),
-      deleteThread: (threadId) => execute("deleteThread", threadId, text.deleteThread, [threadId]).pipe(Effect.asVoid),
+      blobs: (operation, keys) =>
+        execute<{ readonly i: number; readonly type: string; readonly blob: Uint8Array | null }>(
+          operation,
+          keys[0]?.threadId,
+          text.blobs,
+          [JSON.stringify(keys)]
+        ).pipe(
+          Effect.map((rows) =>
+            rows.flatMap(({ blob, i, type }) => {
+              const key = keys[i]
+              return key === undefined ? [] : [{ ...key, type, bytes: blob ?? undefined }]
+            })
+          )
+        ),
+      deleteThread: (threadId) =>
+        within(
+          attempts.write(
+            { name: "deleteThread", threadId },
+            {
+              statement: Effect.asVoid(run(prepared.statement(text.deleteThread), [threadId])),
+              landed: Effect.map(landed(text.isDeleted, [threadId]), (is) => (is ? null : undefined))
+            }
+          )
+        ).pipe(Effect.asVoid),
       overview: (operation, selection) =>
         Effect.suspend(() => {
           const [condition, parameters] = where(selection)
@@ -351,6 +455,7 @@ export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
   load: (operation, selection) => Effect.flatMap(opened, (rows) => rows.load(operation, selection)),
   claim: (operation, selection, claim) => Effect.flatMap(opened, (rows) => rows.claim(operation, selection, claim)),
   extend: (held, seconds) => Effect.flatMap(opened, (rows) => rows.extend(held, seconds)),
+  blobs: (operation, keys) => Effect.flatMap(opened, (rows) => rows.blobs(operation, keys)),
   deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
   overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
   newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit))

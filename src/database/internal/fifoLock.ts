@@ -57,7 +57,7 @@ export const make = (timeoutMillis?: number | undefined): FifoLock => {
               resume(
                 Effect.fail(
                   new SqlError({
-                    cause: new Error(`no turn within ${timeoutMillis} ms`),
+                    cause: Object.assign(new Error(`no turn within ${timeoutMillis} ms`), { code: "NO_TURN" }),
                     message:
                       "The embedded database has one connection, and it was not free in time: a transaction is held open, or waits for a statement outside of it"
                   })

@@ -1,7 +1,7 @@
 /** A `SqlClient` over a Postgres server, through `@effect/sql-pg`, which is loaded only here. */
 import * as Reactivity from "@effect/experimental/Reactivity"
 import type * as SqlClient from "@effect/sql/SqlClient"
-import type { SqlError } from "@effect/sql/SqlError"
+import { SqlError } from "@effect/sql/SqlError"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -11,6 +11,7 @@ import { ConfigurationError } from "../../observability/ConfigurationError.js"
 import * as Redaction from "../../observability/Redaction.js"
 import { DatabaseError } from "../DatabaseError.js"
 import * as Transaction from "../Transaction.js"
+import * as Pool from "./pool.js"
 
 export interface Settings {
   readonly url: Redacted.Redacted
@@ -18,6 +19,8 @@ export interface Settings {
   readonly connectTimeout: Duration.Duration
   readonly connectAttempts: number
   readonly statementTimeout: Duration.Duration
+  readonly lockTimeout: Duration.Duration
+  readonly silenceTimeout: Duration.Duration
   readonly applicationName: string
 }
 
@@ -26,10 +29,39 @@ export const urlExpected = "a URL such as postgres://user@host:5432/database"
 const malformed = (problem: string) =>
   new ConfigurationError({ setting: "DATABASE_URL", expected: urlExpected, problem })
 
-/** Where a URL points, without password and parameters; an error when it is none that `pg` takes. Neither shows the URL itself. */
-export const location = (redacted: Redacted.Redacted): Effect.Effect<string, ConfigurationError> =>
+/** The parts around the list of hosts: `postgres://user@a:5432,b:5432/db`. */
+const parts = /^([a-z]+:\/\/(?:[^@/?#]*@)?)([^/?#@]*)(.*)$/s
+
+/** One URL a host. The user's name and password may hold any sign but those that end them. */
+const each = (text: string): readonly [string, ...ReadonlyArray<string>] => {
+  const [, before = "", list = "", after = ""] = parts.exec(text) ?? []
+  const [first, ...others] = list.split(",").map((host) => `${before}${host}${after}`)
+  return first === undefined || others.length === 0 ? [text] : [first, ...others]
+}
+
+const sessions = ["any", "read-write", "primary"]
+
+/** The URL of each host, and whether a host must take writes: by default if there are several. */
+const hosts = (redacted: Redacted.Redacted) =>
   Effect.suspend(() => {
-    const text = Redacted.value(redacted).trim()
+    const urls = each(Redacted.value(redacted).trim())
+    const wanted = new URL(urls[0]).searchParams.get("target_session_attrs") ?? (urls.length > 1 ? "primary" : "any")
+    return sessions.includes(wanted)
+      ? Effect.succeed({ urls, writable: wanted !== "any" })
+      : Effect.fail(malformed(`its target_session_attrs is none of ${sessions.join(", ")}`))
+  })
+
+/** Where a URL points, without password and parameters; an error when it is none that we take. Neither shows the URL itself. */
+export const location = (redacted: Redacted.Redacted): Effect.Effect<string, ConfigurationError> =>
+  Effect.gen(function* () {
+    const [first, ...others] = yield* Effect.forEach(each(Redacted.value(redacted).trim()), locationOf)
+    yield* hosts(redacted)
+    const more = others.map((other) => `,${new URL(other).host}`).join("")
+    return first === undefined ? "" : first.replace(/^([a-z]+:\/\/[^/]*)/, `$1${more}`)
+  })
+
+const locationOf = (text: string): Effect.Effect<string, ConfigurationError> =>
+  Effect.suspend(() => {
     let url: URL
     try {
       url = new URL(text)
@@ -79,21 +111,19 @@ const unusable = (where: string, attempts: number) => (error: SqlError) => {
   })
 }
 
-/** The URL with the statement timeout as a parameter, which is how `pg` sends it when a connection is made. A URL's own wins. */
-const withTimeout = (url: string, timeout: Duration.Duration): string => {
-  const millis = Duration.isFinite(timeout) ? Math.round(Duration.toMillis(timeout)) : 0
-  if (millis === 0 || /[?&]statement_timeout=/.test(url)) return url
-  return `${url}${url.includes("?") ? "&" : "?"}statement_timeout=${millis}`
-}
+/** 0 stands for no limit. */
+const millis = (duration: Duration.Duration): number =>
+  Duration.isFinite(duration) ? Math.round(Duration.toMillis(duration)) : 0
 
-/** Connects, with bounded retries while the server cannot be reached. The pool ends with the scope. */
+/** Opens a pool and connects, with bounded retries while the server cannot be reached. The pool ends with the scope. */
 export const connect = (
   settings: Settings,
   where: string
-): Effect.Effect<SqlClient.SqlClient, DatabaseError, Scope.Scope> =>
+): Effect.Effect<SqlClient.SqlClient, DatabaseError | ConfigurationError, Scope.Scope> =>
   Effect.gen(function* () {
-    const driver = yield* Effect.tryPromise({
-      try: () => import("@effect/sql-pg/PgClient"),
+    const { urls, writable } = yield* hosts(settings.url)
+    const [driver, pg] = yield* Effect.tryPromise({
+      try: () => Promise.all([import("@effect/sql-pg/PgClient"), import("pg")]),
       catch: (cause) =>
         new DatabaseError({
           reason: "DriverMissing",
@@ -102,27 +132,40 @@ export const connect = (
           cause
         })
     })
-    const url = Redacted.value(settings.url).trim()
-    const attempt = (url: string) =>
-      driver.make({
-        url: Redacted.make(url),
-        maxConnections: settings.maxConnections,
-        connectTimeout: settings.connectTimeout,
-        applicationName: settings.applicationName
-      })
-    const client = yield* attempt(withTimeout(url, settings.statementTimeout)).pipe(
-      // a pooler such as PgBouncer takes no statement timeout when a connection is made: there the server's own holds
+    const opened = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        Pool.make(pg, {
+          urls,
+          writable,
+          max: settings.maxConnections,
+          connectMillis: Duration.toMillis(settings.connectTimeout),
+          statementMillis: millis(settings.statementTimeout),
+          lockMillis: millis(settings.lockTimeout),
+          silenceMillis: millis(settings.silenceTimeout),
+          applicationName: settings.applicationName
+        })
+      ),
+      (pool) => Effect.promise(pool.close).pipe(Effect.interruptible, Effect.timeoutOption("2 seconds"))
+    )
+    const attempt = Effect.tryPromise({
+      try: () => opened.pool.query("select 1"),
+      catch: (cause) => new SqlError({ cause, message: "Failed to connect" })
+    })
+    yield* attempt.pipe(
+      // a pooler such as PgBouncer takes no timeouts when a connection is made: there the server's own hold
       Effect.catchIf(
         (error) => /unsupported startup parameter/i.test(said(error)),
-        () => attempt(url)
+        () => Effect.zipRight(Effect.sync(opened.withoutTimeouts), attempt)
       ),
       Effect.retry({
         times: settings.connectAttempts - 1,
         schedule: Schedule.exponential(Duration.millis(250)),
         while: Transaction.isTransient
       }),
-      Effect.mapError(unusable(where, settings.connectAttempts)),
-      Effect.provide(Reactivity.layer)
+      Effect.mapError(unusable(where, settings.connectAttempts))
     )
+    const client = yield* driver
+      .fromPool({ acquire: Effect.succeed(opened.pool) })
+      .pipe(Effect.mapError(unusable(where, 1)), Effect.provide(Reactivity.layer))
     return Object.assign(client, { withTransaction: Transaction.runWith(client) })
   })
