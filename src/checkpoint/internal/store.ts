@@ -242,15 +242,13 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
     const sharing = <A, B>(
       options: group.Options<A, B, CheckpointError, SqlError>
     ): Effect.Effect<group.Group<A, B, CheckpointError>> => {
-      const one: typeof options.one = (item, before) => within(options.one(item, before))
-      const many: typeof options.many = (items) => within(options.many(items))
       return Effect.map(
-        group.make({ ...options, one, many }),
+        within(group.make(options)),
         (share) => (item: A) =>
           Effect.contextWithEffect((context: Context.Context<never>) =>
             Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
               ? share(item)
-              : one(item, undefined)
+              : within(options.one(item, undefined))
           )
       )
     }
