@@ -21,7 +21,12 @@ export * as Agent from "./agent/Agent.js"
  */
 export * as Swarm from "./agent/Swarm.js"
 export { CriticalDegradationError } from "./agent/Swarm.js"
-export { CheckpointError, CheckpointNotFoundError } from "./checkpoint/CheckpointError.js"
+export {
+  CheckpointError,
+  CheckpointNotFoundError,
+  StaleCheckpointError,
+  ThreadBusyError
+} from "./checkpoint/CheckpointError.js"
 /**
  * The state of a workflow that is no graph, saved phase by phase.
  *
@@ -29,6 +34,13 @@ export { CheckpointError, CheckpointNotFoundError } from "./checkpoint/Checkpoin
  * @category modules
  */
 export * as CheckpointManager from "./checkpoint/CheckpointManager.js"
+/**
+ * Keys under which checkpoints are stored.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Encryption from "./checkpoint/Encryption.js"
 /**
  * A `SqlClient`: Postgres, or the embedded one.
  *

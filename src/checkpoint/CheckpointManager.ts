@@ -18,8 +18,10 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import type { DatabaseError } from "../database/DatabaseError.js"
 import * as Observation from "../observability/Observation.js"
-import { CheckpointError, CheckpointNotFoundError } from "./CheckpointError.js"
+import { CheckpointError, CheckpointNotFoundError, StaleCheckpointError } from "./CheckpointError.js"
+import type * as Encryption from "./Encryption.js"
 import * as Codec from "./internal/codec.js"
+import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
 import * as uuid6 from "./internal/uuid6.js"
 
@@ -33,7 +35,12 @@ export {
    * @since 0.1.0
    * @category errors
    */
-  CheckpointNotFoundError
+  CheckpointNotFoundError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  StaleCheckpointError
 }
 
 /**
@@ -102,6 +109,15 @@ export interface Service {
    * or the serializer refuses the state, and then nothing is written. An observation `save_checkpoint`.
    */
   readonly save: <A, I, R>(options: SaveOptions<A, I, R>) => Effect.Effect<Entry, CheckpointError, R>
+  /**
+   * As {@link Service.save}, but only if nothing has been saved since `last`: what `load`, `resume`, `history` or a save has given, or `undefined`
+   * for a workflow that nobody has saved yet. Of any number of writers who follow the same save one succeeds, and the others fail with
+   * {@link StaleCheckpointError}, which names what was saved in between.
+   */
+  readonly saveAfter: <A, I, R>(
+    last: Pick<Entry, "checkpointId"> | undefined,
+    options: SaveOptions<A, I, R>
+  ) => Effect.Effect<Entry, CheckpointError | StaleCheckpointError, R>
   /** As {@link Service.load}, but nothing where there is no checkpoint. */
   readonly find: <A, I, R>(options: LoadOptions<A, I, R>) => Effect.Effect<Option.Option<Saved<A>>, CheckpointError, R>
   /**
@@ -150,6 +166,9 @@ export class CheckpointManager extends Context.Tag("holdfast/CheckpointManager")
 const codec = Codec.make()
 const encoder = new TextEncoder()
 const decoder = new TextDecoder("utf-8", { fatal: true })
+
+/** For a save that may follow any other. */
+const anything = Symbol()
 
 /** The one channel of a workflow's checkpoint. */
 const channel = "state"
@@ -203,7 +222,10 @@ const fromStore = (rows: store.Store): Service => {
     return row === undefined ? undefined : entry(workflowId, row.checkpoint_id, row.checkpoint, row.metadata)
   })
 
-  const save: Service["save"] = Effect.fnUntraced(function* (options) {
+  const append = Effect.fnUntraced(function* <A, I, R>(
+    options: SaveOptions<A, I, R>,
+    after: { readonly checkpointId: string } | undefined | typeof anything
+  ) {
     const { workflowId, phase, version } = options
     const encoded = yield* Effect.mapError(
       Schema.encode(options.schema)(options.state),
@@ -214,33 +236,46 @@ const fromStore = (rows: store.Store): Service => {
       catch: refuse("Unserializable", "save", workflowId, `the state of the phase "${phase}" cannot be stored`)
     })
     yield* checkIds("save", { "workflow id": workflowId, phase, version })
-    const previous = yield* newest("save", workflowId)
-    const now = yield* Clock.currentTimeMillis
-    const time = new Date(now)
-    const checkpointId = uuid6.make(now, previous?.checkpointId)
-    const step = previous === undefined ? 0 : previous.step + 1
-    yield* rows.put({
-      threadId: workflowId,
-      namespace: store.workflowNamespace,
-      checkpointId,
-      parentId: previous?.checkpointId,
-      checkpoint: codec.encode({
-        v: 4,
-        id: checkpointId,
-        ts: time.toISOString(),
-        channel_versions: { [channel]: checkpointId },
-        versions_seen: {}
-      }),
-      metadata: codec.encode({
-        source: "update",
-        step,
-        parents: {},
-        phase,
-        ...(version === undefined ? {} : { version })
-      }),
-      blobs: [{ channel, version: checkpointId, type: "json", bytes }]
-    })
-    return { workflowId, phase, version, checkpointId, step, time }
+    while (true) {
+      const previous = yield* newest("save", workflowId)
+      if (after !== anything && after?.checkpointId !== previous?.checkpointId) {
+        return yield* new StaleCheckpointError({
+          workflowId,
+          phase,
+          expected: after?.checkpointId,
+          found: previous?.checkpointId,
+          foundPhase: previous?.phase,
+          foundTime: previous?.time
+        })
+      }
+      const now = yield* Clock.currentTimeMillis
+      const time = new Date(now)
+      const checkpointId = uuid6.make(now, previous?.checkpointId)
+      const step = previous === undefined ? 0 : previous.step + 1
+      // the state's version is its step: of two writers who count on from the same save, the database takes one
+      const stored = yield* rows.append({
+        threadId: workflowId,
+        namespace: store.workflowNamespace,
+        checkpointId,
+        parentId: previous?.checkpointId,
+        checkpoint: codec.encode({
+          v: 4,
+          id: checkpointId,
+          ts: time.toISOString(),
+          channel_versions: { [channel]: step },
+          versions_seen: {}
+        }),
+        metadata: codec.encode({
+          source: "update",
+          step,
+          parents: {},
+          phase,
+          ...(version === undefined ? {} : { version })
+        }),
+        blob: { channel, version: String(step), type: "json", bytes }
+      })
+      if (stored) return { workflowId, phase, version, checkpointId, step, time }
+    }
   })
 
   const find = Effect.fnUntraced(function* <A, I, R>(
@@ -283,11 +318,24 @@ const fromStore = (rows: store.Store): Service => {
         : new CheckpointNotFoundError({ workflowId, ...(phase === undefined ? {} : { phase }) })
     })
 
+  const observed = <A, I, R, E>(self: Effect.Effect<Entry, E, R>, options: SaveOptions<A, I, R>) =>
+    Observation.span(self, "save_checkpoint", {
+      metadata: {
+        workflow_id: options.workflowId,
+        phase: options.phase,
+        version: options.version,
+        checkpoint_age_seconds: 0
+      }
+    })
+
   return {
     save: (options) =>
-      Observation.span(save(options), "save_checkpoint", {
-        metadata: { workflow_id: options.workflowId, phase: options.phase, version: options.version }
-      }),
+      observed(
+        // what follows anything is never stale
+        Effect.catchTag(append(options, anything), "StaleCheckpointError", Effect.die),
+        options
+      ),
+    saveAfter: (last, options) => observed(append(options, last), options),
     find: (options) =>
       Observation.span(find("find", options), "load_checkpoint", {
         metadata: { workflow_id: options.workflowId, phase: options.phase }
@@ -320,6 +368,10 @@ const fromStore = (rows: store.Store): Service => {
 export interface Options {
   /** The schema of the tables; made if it is missing. Default: `public`. */
   readonly schema?: string | undefined
+  /** Whether states are compressed where it pays, and large ones stored as the difference to an earlier one. Default: `false`. */
+  readonly compression?: boolean | undefined
+  /** The keys under which states are stored, see `Encryption`; phase and version stay readable. Default: none, states are stored as they are. */
+  readonly encryption?: Encryption.Encryption | undefined
 }
 
 /**
@@ -331,7 +383,7 @@ export interface Options {
 export const make = (
   options: Options = {}
 ): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
-  Effect.map(store.make(options.schema), fromStore)
+  Effect.map(store.make(options.schema), (rows) => fromStore(sealed.make(rows, options)))
 
 /**
  * @since 0.1.0

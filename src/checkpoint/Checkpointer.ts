@@ -6,15 +6,24 @@
 import type * as SqlClient from "@effect/sql/SqlClient"
 import type { BaseCheckpointSaver, SerializerProtocol } from "@langchain/langgraph-checkpoint"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import * as Database from "../database/Database.js"
 import type { DatabaseError } from "../database/DatabaseError.js"
-import { CheckpointError, CheckpointNotFoundError } from "./CheckpointError.js"
+import type { ConfigurationError } from "../observability/ConfigurationError.js"
+import { CheckpointError, CheckpointNotFoundError, ThreadBusyError } from "./CheckpointError.js"
+import type * as Encryption from "./Encryption.js"
+import * as fencing from "./internal/fencing.js"
 import type { Status } from "./internal/graph.js"
+import * as opening from "./internal/opening.js"
 import * as overview from "./internal/overview.js"
 import * as runner from "./internal/runner.js"
 import { SqlSaver } from "./internal/saver.js"
+import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
 import * as Serializer from "./Serializer.js"
 
@@ -28,7 +37,12 @@ export {
    * @since 0.1.0
    * @category errors
    */
-  CheckpointNotFoundError
+  CheckpointNotFoundError,
+  /**
+   * @since 0.1.0
+   * @category errors
+   */
+  ThreadBusyError
 }
 
 /**
@@ -42,6 +56,23 @@ export interface Options {
   readonly classes?: Serializer.Options["classes"]
   /** How channel values become bytes. Default: {@link Serializer.make} with `classes`. */
   readonly serde?: SerializerProtocol | undefined
+  /**
+   * How long a run keeps its thread when its process says nothing: crashed on another machine, or paused. A living process renews it. When it has
+   * passed, another run may have the thread, and what the first one still writes is refused. Default: 30 seconds.
+   */
+  readonly leaseTime?: Duration.DurationInput | undefined
+  /**
+   * How long a run that finds its thread busy waits for the other one to end before it fails with {@link ThreadBusyError}; `Duration.infinity` for
+   * as long as it takes. Default: 0, it fails at once.
+   */
+  readonly waitForThread?: Duration.DurationInput | undefined
+  /**
+   * Whether values are compressed where it pays, and large ones stored as the difference to an earlier one. The official saver reads no thread
+   * that has such values; this one does, whatever the option. Default: `false`.
+   */
+  readonly compression?: boolean | undefined
+  /** The keys under which values are stored, see `Encryption`. Default: none, values are stored as they are. */
+  readonly encryption?: Encryption.Encryption | undefined
 }
 
 /**
@@ -150,12 +181,30 @@ export class Checkpointer extends Context.Tag("holdfast/Checkpointer")<Checkpoin
 class Saver extends SqlSaver implements Service {
   readonly threads: Service["threads"]
   readonly history: Service["history"]
-  constructor(rows: store.Store, running: runner.Runner, json: Serializer.Serializer, serde: SerializerProtocol) {
-    super(rows, running, json, serde)
+  constructor(
+    rows: store.Store,
+    writers: fencing.Fencing,
+    running: runner.Runner,
+    json: Serializer.Serializer,
+    serde: SerializerProtocol
+  ) {
+    super(rows, writers, running, json, serde)
     this.threads = (options) => overview.threads(rows, json, options?.limit ?? 100)
     this.history = (threadId, options) => overview.history(rows, json, threadId, options?.limit ?? 1000)
   }
 }
+
+const fromStore = Effect.fnUntraced(function* (tables: store.Store, options: Options, alone: boolean) {
+  const rows = sealed.make(tables, options)
+  const json = Serializer.make({ classes: options.classes })
+  const lease = Duration.decode(options.leaseTime ?? "30 seconds")
+  if (!Duration.greaterThan(lease, Duration.zero) || !Duration.isFinite(lease)) {
+    return yield* Effect.die(new RangeError("leaseTime must be above 0 and finite"))
+  }
+  // before the runner, so that it ends the leases when all has been written
+  const writers = yield* fencing.make(rows, { lease, wait: Duration.decode(options.waitForThread ?? 0), alone })
+  return new Saver(rows, writers, yield* runner.make, json, options.serde ?? json)
+})
 
 /**
  * Sets the tables up, unless they stand, and gives the saver. It works until the scope ends, which waits up to 5 seconds for what is being
@@ -168,9 +217,9 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient | Scope.Scope> =>
   Effect.gen(function* () {
-    const json = Serializer.make({ classes: options.classes })
     const rows = yield* store.make(options.schema)
-    return new Saver(rows, yield* runner.make, json, options.serde ?? json)
+    const info = yield* Effect.serviceOption(Database.Info)
+    return yield* fromStore(rows, options, Option.isSome(info) && info.value.kind === "embedded")
   })
 
 /**
@@ -181,6 +230,71 @@ export const layer = (
   options: Options = {}
 ): Layer.Layer<Checkpointer, CheckpointError | DatabaseError, SqlClient.SqlClient> =>
   Layer.scoped(Checkpointer, make(options))
+
+/**
+ * What {@link fromUrl} and {@link embedded} give: a saver for a program that knows no Effect.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Standalone extends Service, AsyncDisposable {
+  /**
+   * Opens the database and sets the tables up, unless they stand. Whoever does not call it has it done by the first operation; called at the start
+   * of a program it tells at once what is wrong. Rejects with `ConfigurationError` for a URL that is none, else with `DatabaseError` or
+   * {@link CheckpointError}.
+   */
+  readonly setup: () => Promise<void>
+  /** Waits up to 5 seconds for what is being written, and closes the database. The same as `[Symbol.asyncDispose]()`. */
+  readonly end: () => Promise<void>
+}
+
+/**
+ * A saver on a Postgres server, for a program that knows no Effect. Nothing is connected before it is needed.
+ *
+ * Options are those of {@link layer} and the pool's and timeouts of `Database.layerPostgres`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * ```ts
+ * import { MessagesAnnotation, StateGraph } from "@langchain/langgraph"
+ * import { Checkpointer } from "holdfast/langgraph"
+ *
+ * await using checkpointer = Checkpointer.fromUrl("postgres://localhost/agents", { schema: "agents", maxConnections: 20 })
+ * const graph = new StateGraph(MessagesAnnotation)
+ *   .addNode("greet", () => ({ messages: [] }))
+ *   .addEdge("__start__", "greet")
+ *   .compile({ checkpointer })
+ * await graph.invoke({ messages: [] }, { configurable: { thread_id: "t1" } })
+ * ```
+ */
+export const fromUrl = (url: string, options: Options & Omit<Database.PostgresOptions, "url"> = {}): Standalone =>
+  standalone(Database.layerPostgres({ ...options, url: Redacted.make(url) }), options, false)
+
+/**
+ * As {@link fromUrl}, with Postgres inside the process: in a folder that one process at a time may open, or, without `dataDir`, in memory.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const embedded = (options: Options & Database.EmbeddedOptions = {}): Standalone =>
+  standalone(Database.layerEmbedded({ dataDir: options.dataDir }), options, true)
+
+const standalone = (
+  database: Layer.Layer<SqlClient.SqlClient | Database.Info, ConfigurationError | DatabaseError>,
+  options: Options,
+  alone: boolean
+): Standalone => {
+  const { open, opened, close, within } = opening.make(
+    Effect.flatMap(Layer.build(database), (context) => Effect.provide(store.make(options.schema), context))
+  )
+  const end = () => Effect.runPromise(close)
+  return Object.assign(within(fromStore(store.lazy(opened), options, alone)), {
+    setup: () => opening.promise(open),
+    end,
+    [Symbol.asyncDispose]: end
+  })
+}
 
 /**
  * The stored threads, that with the newest checkpoint first.

@@ -179,12 +179,12 @@ for (const backend of TestDatabases.backends) {
           deepStrictEqual(
             (yield* recorder.spans).map(({ name, level, metadata }) => [name, level, metadata]),
             [
-              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p" }],
+              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 0 }],
               ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
               ["resume_from_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
               ["resume_from_checkpoint", "ERROR", { workflow_id: "unseen" }],
               ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q" }],
-              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q" }]
+              ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q", checkpoint_age_seconds: 0 }]
             ]
           )
         }).pipe(Effect.provide(Trace.layerRecorder()))

@@ -62,6 +62,7 @@ for (const backend of TestDatabases.backends) {
           const env = { ...database.env, COUNTS: counts }
           const killed = yield* processes.start(file, { env: { ...env, HANGS: "ask" } })
           yield* killed.saw("hanging in ask")
+          yield* killed.saw("saved step 1") // before it, LangGraph goes on, and what follows it may be stored before it is
           yield* killed.saw("join:quick+ask:last") // the result of the other branch is stored
           yield* killed.kill("SIGKILL")
           assert.strictEqual((yield* killed.exited).signal, "SIGKILL")

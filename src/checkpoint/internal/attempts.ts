@@ -52,12 +52,14 @@ export interface Write<A> {
   readonly statement: Effect.Effect<A, SqlError>
   /** Asked when an answer was lost: what the statement would have answered, if it took place; else `undefined`. */
   readonly landed: Effect.Effect<A | undefined, SqlError>
+  /** How an earlier statement failed that was to write the same. */
+  readonly before?: SqlError | undefined
 }
 
 /** Runs a statement that writes. When it has succeeded it is committed. */
 export const write = <A>(operation: Operation, write: Write<A>): Effect.Effect<A, CheckpointError> =>
   Effect.suspend(() => {
-    let doubt = false
+    let doubt = write.before !== undefined && Transaction.mayHaveHappened(write.before)
     const statement = Effect.tapError(write.statement, (error) =>
       Effect.sync(() => {
         doubt ||= Transaction.mayHaveHappened(error)

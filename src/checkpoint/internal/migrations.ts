@@ -69,6 +69,21 @@ export const make = (tables: Tables): ReadonlyArray<Migration> => [
     up: Effect.flatMap(SqlClient.SqlClient, (sql) =>
       sql.unsafe(`alter table ${tables.writes} add column if not exists task_path text not null default ''`)
     )
+  },
+  {
+    // one writer a thread; room in the pages, for a row changes with every checkpoint
+    id: 3,
+    name: "create_leases",
+    up: Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      sql.unsafe(`create table if not exists ${tables.leases} (
+        thread_id text primary key,
+        run text not null,
+        holder text not null,
+        since timestamptz not null,
+        expires_at timestamptz not null,
+        writes bigint not null
+      ) with (fillfactor = 50)`)
+    )
   }
 ]
 

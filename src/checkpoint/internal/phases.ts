@@ -50,6 +50,17 @@ export class Phases {
     return nodes
   }
 
+  /**
+   * Whether a checkpoint that was just {@link saved} is its run's last one: no node runs next. Said only of graphs that name channels after the
+   * nodes which they trigger; of others it would be a guess.
+   */
+  isOver(threadId: string, namespace: string, checkpoint: ReadonlyCheckpoint): boolean {
+    const last = this.#last.get(JSON.stringify([threadId, namespace]))
+    if (last?.id !== checkpoint.id || last.next.length > 0) return false
+    for (const channel in checkpoint.channel_versions) if (channel.startsWith("branch:to:")) return true
+    return false
+  }
+
   /** Drops what is known of a thread. */
   forget(threadId: string): void {
     const prefix = `${JSON.stringify([threadId]).slice(0, -1)},`

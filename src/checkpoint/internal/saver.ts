@@ -23,9 +23,10 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
-import { CheckpointError, isCheckpointError } from "../CheckpointError.js"
+import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
 import * as Codec from "./codec.js"
+import type { Fencing } from "./fencing.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -84,13 +85,15 @@ const within = (operation: string, threadId: string, place: string) => (cause: u
 
 export class SqlSaver extends BaseCheckpointSaver {
   readonly #store: store.Store
+  readonly #fencing: Fencing
   readonly #runner: Runner
   readonly #json: Serializer
   readonly #phases = new Phases()
 
-  constructor(rows: store.Store, runner: Runner, json: Serializer, serde: SerializerProtocol) {
+  constructor(rows: store.Store, fencing: Fencing, runner: Runner, json: Serializer, serde: SerializerProtocol) {
     super(serde)
     this.#store = rows
+    this.#fencing = fencing
     this.#runner = runner
     this.#json = json
   }
@@ -131,7 +134,7 @@ export class SqlSaver extends BaseCheckpointSaver {
           threadId,
           channels.map((channel) => [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []])
         )
-        yield* this.#store.put({
+        const row = {
           threadId,
           namespace,
           checkpointId,
@@ -139,7 +142,9 @@ export class SqlSaver extends BaseCheckpointSaver {
           checkpoint: body,
           metadata: described,
           blobs: pieces.map((piece) => ({ ...piece, version: String(newVersions[piece.channel]) }))
-        })
+        }
+        const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
+        yield* this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
       })
       yield* Observation.span(write, "save_checkpoint", {
         metadata: { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
@@ -166,15 +171,8 @@ export class SqlSaver extends BaseCheckpointSaver {
       const replace = writes.every(([channel]) => Object.hasOwn(WRITES_IDX_MAP, channel))
       const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
       if (last.length === 0) return
-      yield* this.#store.putWrites({
-        threadId,
-        namespace,
-        checkpointId,
-        taskId: task,
-        taskPath: "",
-        writes: last,
-        replace
-      })
+      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: "", writes: last, replace }
+      yield* this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
     })
     return this.#run(operation, config, effect)
   }
@@ -186,11 +184,11 @@ export class SqlSaver extends BaseCheckpointSaver {
       const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
       const checkpointId = yield* id(operation, "checkpoint_id", getCheckpointId(config))
       if (threadId === undefined) return undefined
-      const selection: store.Selection =
+      const selection =
         checkpointId === undefined || checkpointId === ""
           ? { threadId, namespace, limit: 1 }
           : { threadId, namespace, checkpointId }
-      const [tuple] = yield* this.#load(operation, threadId, selection)
+      const [tuple] = yield* this.#load(operation, threadId, this.#fencing.read(operation, selection, config))
       return tuple
     })
     return this.#run(operation, config, effect)
@@ -219,7 +217,9 @@ export class SqlSaver extends BaseCheckpointSaver {
       const tuples: ReadonlyArray<CheckpointTuple> = await this.#run(
         operation,
         config,
-        Effect.flatMap(selection, (chosen) => this.#load(operation, chosen.threadId, { ...chosen, after, limit }))
+        Effect.flatMap(selection, (chosen) =>
+          this.#load(operation, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
+        )
       )
       yield* tuples
       if (tuples.length < limit) return
@@ -242,7 +242,11 @@ export class SqlSaver extends BaseCheckpointSaver {
     return this.#run(operation, {}, effect)
   }
 
-  #run<A>(operation: string, config: RunnableConfig, effect: Effect.Effect<A, CheckpointError>): Promise<A> {
+  #run<A>(
+    operation: string,
+    config: RunnableConfig,
+    effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
+  ): Promise<A> {
     const threadId = field(config, "thread_id")
     return this.#runner.run(
       operation,
@@ -303,10 +307,10 @@ export class SqlSaver extends BaseCheckpointSaver {
   #load(
     operation: string,
     threadId: string | undefined,
-    selection: store.Selection
-  ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError> {
+    stored: Effect.Effect<ReadonlyArray<store.Loaded>, CheckpointError | ThreadBusyError>
+  ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError | ThreadBusyError> {
     const load = Effect.gen(this, function* () {
-      const rows = yield* this.#store.load(operation, selection)
+      const rows = yield* stored
       const tuples = yield* Effect.forEach(rows, (row) =>
         Effect.tryPromise({
           try: () => this.#tuple(row),

@@ -1,0 +1,73 @@
+/**
+ * A store for a program that knows no Effect: opened by the first who asks for it, closed by hand.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { CheckpointError, isCheckpointError } from "../CheckpointError.js"
+import type { Store } from "./store.js"
+
+export interface Opening<E> {
+  /** Opens it, unless it is open. One that failed to open is opened anew by the next who asks. */
+  readonly open: Effect.Effect<Store, E | CheckpointError>
+  /** The same, its failure told as a checkpoint's. */
+  readonly opened: Effect.Effect<Store, CheckpointError>
+  /** Closes it and what was made {@link within}. */
+  readonly close: Effect.Effect<void>
+  /** Makes what lives as long as this is open. */
+  readonly within: <A>(effect: Effect.Effect<A, never, Scope.Scope>) => A
+}
+
+export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope>): Opening<E> => {
+  const outer = Effect.runSync(Scope.make())
+  const lock = Effect.unsafeMakeSemaphore(1)
+  let store: Store | undefined
+  let closed = false
+  const anew = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      if (store !== undefined) return store
+      if (closed) {
+        return yield* new CheckpointError({
+          reason: "Closed",
+          operation: "setup",
+          message: "The checkpointer was closed: make a new one"
+        })
+      }
+      const scope = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+      const exit = yield* Effect.exit(restore(Scope.extend(build, scope)))
+      if (Exit.isSuccess(exit)) {
+        store = exit.value
+        return store
+      }
+      yield* Scope.close(scope, exit)
+      return yield* Effect.failCause(exit.cause)
+    })
+  )
+  const open = Effect.suspend(
+    (): Effect.Effect<Store, E | CheckpointError> =>
+      store === undefined ? lock.withPermits(1)(anew) : Effect.succeed(store)
+  )
+  return {
+    open,
+    opened: Effect.mapError(open, (cause) =>
+      isCheckpointError(cause)
+        ? cause
+        : new CheckpointError({ reason: "Database", operation: "setup", message: cause.message, cause })
+    ),
+    close: Effect.suspend(() => {
+      closed = true
+      return Scope.close(outer, Exit.void)
+    }),
+    within: (effect) => Effect.runSync(Scope.extend(effect, outer))
+  }
+}
+
+/** Runs an effect for a caller who knows promises only: it rejects with the effect's own error. */
+export const promise = async <A, E extends Error>(effect: Effect.Effect<A, E>): Promise<void> => {
+  const exit = await Effect.runPromiseExit(effect)
+  if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
+}

@@ -1,0 +1,84 @@
+/**
+ * Statements that are planned once a connection. `@effect/sql-pg` names none, so that the server parses and plans each anew, which takes longer
+ * than to run it.
+ *
+ * @internal
+ */
+import { createHash } from "node:crypto"
+import * as SqlClient from "@effect/sql/SqlClient"
+import type { Connection } from "@effect/sql/SqlConnection"
+import type { SqlError } from "@effect/sql/SqlError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
+import * as Transaction from "../../database/Transaction.js"
+
+/** A row as its columns, in order. */
+export type Row = ReadonlyArray<unknown>
+
+export interface Prepared {
+  readonly text: string
+  /** The same for the same text, whoever makes it. */
+  readonly name: string
+}
+
+/** By their text: there are few of them, and a hash takes a while. */
+const statements = new Map<string, Prepared>()
+
+export const statement = (text: string): Prepared => {
+  const known = statements.get(text)
+  if (known !== undefined) return known
+  const made = { text, name: `holdfast_${createHash("sha1").update(text).digest("base64url")}` }
+  statements.set(text, made)
+  return made
+}
+
+/** Runs a statement, in the transaction that is open, if there is one. */
+export type Execute = (
+  prepared: Prepared,
+  parameters: ReadonlyArray<unknown>
+) => Effect.Effect<ReadonlyArray<Row>, SqlError>
+
+/** Whether a client is `@effect/sql-pg`'s, whose raw execution takes whatever `pg` takes. */
+const isPg = (client: SqlClient.SqlClient): boolean => "~@effect/sql-pg/PgClient" in client
+
+/**
+ * What is said of a name by a pooler that hands each statement to another connection: the statement is not there, or is there already. And by a
+ * server whose tables were changed under the plan.
+ */
+const refused = (error: SqlError): "never" | "once" | undefined => {
+  const code = Transaction.code(error)
+  return code === "26000" || code === "42P05" ? "never" : code === "0A000" ? "once" : undefined
+}
+
+const rowsOf = (result: unknown): ReadonlyArray<Row> =>
+  Predicate.hasProperty(result, "rows") && Array.isArray(result.rows) ? result.rows : []
+
+export const make = (client: SqlClient.SqlClient): Execute => {
+  if (!isPg(client)) return ({ text }, parameters) => client.unsafe(text, parameters).values
+  // a connection that comes after the interruption would be given back by nobody
+  const reserved = Effect.uninterruptible(client.reserve)
+  let named = true
+  const on = (connection: Connection, { name, text }: Prepared, parameters: ReadonlyArray<unknown>) => {
+    // the text is handed to `pg` as it is, and `pg` takes an object in its place
+    const raw = (query: object) => Effect.map(connection.executeRaw(query as unknown as string, parameters), rowsOf)
+    const unnamed = raw({ text, rowMode: "array" })
+    if (!named) return unnamed
+    return Effect.catchIf(
+      raw({ name, text, rowMode: "array" }),
+      (error) => refused(error) !== undefined,
+      (error) => {
+        if (refused(error) === "never") named = false
+        return unnamed
+      }
+    )
+  }
+  return (prepared, parameters) =>
+    Effect.contextWithEffect((context: Context.Context<never>) => {
+      const transaction = Context.getOption(context, SqlClient.TransactionConnection)
+      return Option.isSome(transaction)
+        ? on(transaction.value[0], prepared, parameters)
+        : Effect.scoped(Effect.flatMap(reserved, (connection) => on(connection, prepared, parameters)))
+    })
+}

@@ -1,0 +1,64 @@
+// What is written and read: states of a given size, as a graph would hold them.
+import { AIMessage, HumanMessage } from "@langchain/core/messages"
+import { emptyCheckpoint, uuid6 } from "@langchain/langgraph-checkpoint"
+
+/** Text that does not compress to nothing, the same in every run. */
+const makeText = (seed) => {
+  let state = seed
+  return (length) => {
+    let out = ""
+    while (out.length < length) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+      out += `${state.toString(36)} `
+    }
+    return out.slice(0, length)
+  }
+}
+export const text = makeText(42)
+
+/** Plain entries of a conversation, about `bytes` as JSON. */
+export const entries = (bytes, count = Math.max(4, Math.round(bytes / 500))) =>
+  Array.from({ length: count }, (_, index) => ({
+    role: index % 2 === 0 ? "user" : "assistant",
+    index,
+    content: text(Math.max(1, Math.floor(bytes / count) - 60))
+  }))
+
+/** LangChain messages, about `bytes` as JSON. */
+export const messages = (count, bytes) =>
+  Array.from({ length: count }, (_, index) => {
+    const content = text(Math.max(1, Math.floor(bytes / count) - 210))
+    return index % 2 === 0 ? new HumanMessage(content) : new AIMessage(content)
+  })
+
+let clock = 0
+export const newId = (step) => uuid6(step + (clock++ % 8192))
+
+/** Three channels: the state, a counter, and the mark by which LangGraph starts the next node. */
+export const checkpoint = (saver, values, step, previous) => {
+  const versions = {}
+  for (const channel of Object.keys(values)) versions[channel] = saver.getNextVersion(previous?.[channel])
+  return {
+    checkpoint: {
+      ...emptyCheckpoint(),
+      id: newId(step),
+      channel_values: values,
+      channel_versions: versions,
+      versions_seen: { __input__: {}, work: { "branch:to:work": 1 } }
+    },
+    metadata: { source: "loop", step, parents: {} },
+    versions
+  }
+}
+
+export const state = (bytes) => ({ messages: entries(bytes), counter: 7, "branch:to:work": null })
+
+/** Five writes of a task, `bytes` in all. */
+export const writes = (bytes) => [
+  ...Array.from({ length: 4 }, (_, index) => [`channel_${index}`, { index, text: text(Math.floor(bytes / 4)) }]),
+  ["branch:to:work", null]
+]
+
+export const config = (thread_id, checkpoint_id) => ({
+  configurable: { thread_id, checkpoint_ns: "", ...(checkpoint_id === undefined ? {} : { checkpoint_id }) }
+})
