@@ -5,7 +5,7 @@ export default defineConfig(({ mode }) => ({
   test: {
     include: ["test/chaos/**/*.chaos.ts"],
     globalSetup: ["test/support/globalSetup.ts"],
-    provide: { chaos: mode === "ci" ? { faults: 2000, kills: 8 } : { faults: 20_000, kills: 40 } },
+    provide: { chaos: mode === "ci" ? { faults: 2000, kills: 8 } : { faults: 20_000, kills: 200 } },
     testTimeout: 3_600_000,
     hookTimeout: 120_000,
     fileParallelism: false,
