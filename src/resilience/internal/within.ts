@@ -67,10 +67,12 @@ const inPlace = <A, E, R, T>(
       mark = FiberId.unsafeMake()
       fiber.unsafeInterruptAsFork(mark)
     })
+    // restored, whoever else has interrupted it goes first; where nobody may, as in a finalizer, it is the timeout that ended the body
+    const failed = (fired: FiberId.Runtime) => recover(fiber, fired, restore(Effect.failSync(onTimeout)))
     return Effect.matchCauseEffect(restore(self), {
       onFailure: (cause): Effect.Effect<A, E | T> => {
         stopTimer(timer)
-        return mark === undefined ? Exit.failCause(cause) : recover(fiber, mark, onTimeout)
+        return mark === undefined ? Exit.failCause(cause) : failed(mark)
       },
       onSuccess: (value): Effect.Effect<A, E | T> => {
         stopTimer(timer)
@@ -80,18 +82,15 @@ const inPlace = <A, E, R, T>(
   })
 
 /** Takes the mark back. Whoever else has interrupted the fiber meanwhile has done so. */
-const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, onTimeout: () => T): Effect.Effect<never, T> =>
+const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, failed: Effect.Effect<never, T>): Effect.Effect<never, T> =>
   Effect.suspend(() => {
     const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
     // the body ended by itself while the signal was on its way
     if (!HashSet.has(Cause.interruptors(interrupted), mark)) {
-      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, onTimeout))
+      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, failed))
     }
     const others = Cause.filter(interrupted, (cause) => !(cause._tag === "Interrupt" && cause.fiberId === mark))
-    return Effect.zipRight(
-      FiberRef.set(FiberRef.interruptedCause, others),
-      Cause.isEmpty(others) ? Effect.failSync(onTimeout) : Effect.failCause(others)
-    )
+    return Effect.zipRight(FiberRef.set(FiberRef.interruptedCause, others), failed)
   })
 
 /**
