@@ -67,21 +67,22 @@ const inPlace = <A, E, R, T>(
       mark = FiberId.unsafeMake()
       fiber.unsafeInterruptAsFork(mark)
     })
-    // restored, whoever else has interrupted it goes first; where nobody may, as in a finalizer, it is the timeout that ended the body
-    const failed = (fired: FiberId.Runtime) => recover(fiber, fired, restore(Effect.failSync(onTimeout)))
     return Effect.matchCauseEffect(restore(self), {
       onFailure: (cause): Effect.Effect<A, E | T> => {
         stopTimer(timer)
-        return mark === undefined ? Exit.failCause(cause) : failed(mark)
+        return mark === undefined ? Exit.failCause(cause) : recover(fiber, mark, restore(Effect.failSync(onTimeout)))
       },
       onSuccess: (value): Effect.Effect<A, E | T> => {
         stopTimer(timer)
-        return mark === undefined ? Exit.succeed(value) : recover(fiber, mark, onTimeout)
+        return mark === undefined ? Exit.succeed(value) : recover(fiber, mark, restore(Effect.failSync(onTimeout)))
       }
     })
   })
 
-/** Takes the mark back. Whoever else has interrupted the fiber meanwhile has done so. */
+/**
+ * Takes the mark back, and fails where interruptions are as they were outside: whoever else has interrupted the fiber goes first, and where nobody
+ * may, as in a finalizer, it is the timeout that ended the body.
+ */
 const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, failed: Effect.Effect<never, T>): Effect.Effect<never, T> =>
   Effect.suspend(() => {
     const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
