@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import type * as Failure from "../../../src/resilience/Failure.js"
-import { APIError, cancelled, classify, decode, error, limited, permanent, rows, transient } from "./support.js"
+import { cancelled, classify, decode, error, limited, permanent, rows, transient } from "./support.js"
 
 const of = (words: string, expected: (word: string) => Failure.Failure, make: (word: string) => unknown) => {
   for (const word of words.split(" ")) it(word, () => assert.deepStrictEqual(classify(make(word)), expected(word)))
@@ -69,7 +69,8 @@ describe("Failure.classify: where a word stands", () => {
     ["a name that is no text", { name: 5, constructor: "TimeoutError" }, transient("unknown")],
     ["an unknown name before a known one", { _tag: "Mine", name: "TimeoutError" }, transient("timeout")],
     ["the first of two words that is known", error({ code: "mine", type: word }), known],
-    ["a code that is no text", error({ code: [word] }), transient("unknown")]
+    ["a code that is no text", error({ code: [word] }), transient("unknown")],
+    ["an object without a prototype", Object.assign(Object.create(null), { code: word }), known]
   ])
 })
 
@@ -148,7 +149,8 @@ describe("Failure.classify: numbers that are a status, and that are none", () =>
     ["a text of more digits is none", error({ status: "4000" }), transient("unknown")],
     ["a text with more than digits is none", error({ status: "x400" }), transient("unknown")],
     ["a text that only begins with digits is none", error({ status: "400x" }), transient("unknown")],
-    ["one that throws when it is looked at", new APIError(503, undefined, "503"), transient("http 503")],
+    ["a text that is another way to write a number is none", error({ status: "4e2" }), transient("unknown")],
+    ["a list is none", error({ status: [503] }), transient("unknown")],
     ["the error's own before the response's", error({ status: 503, response: { status: 400 } }), transient("http 503")],
     ["a response that is none", error({ response: "503", $metadata: "503" }), transient("unknown")]
   ])
@@ -159,9 +161,16 @@ describe("Failure.classify: a 409", () => {
   for (const method of ["GET", "head", "Put", "DELETE", "OPTIONS"]) {
     it(`of ${method} may be repeated`, () => assert.deepStrictEqual(classify(at409(method)), transient("http 409")))
   }
-  for (const method of ["POST", "PATCH", "GETS", "WIDGET", "", 5, undefined]) {
-    it(`of ${method} may not`, () => assert.deepStrictEqual(classify(at409(method)), permanent("http 409")))
+  for (const method of ["POST", "PATCH", "GETS", "WIDGET", "", ["GET"], undefined]) {
+    it(`of ${JSON.stringify(method)} may not`, () =>
+      assert.deepStrictEqual(classify(at409(method)), permanent("http 409")))
   }
+})
+
+describe("Failure.classify: what repeating does not cure", () => {
+  it("a 400 stays one, though its request could be repeated", () => {
+    assert.deepStrictEqual(classify(error({ status: 400, request: { method: "GET" } })), permanent("http 400"))
+  })
 })
 
 describe("Failure.classify: Effect's HTTP client", () => {
@@ -190,7 +199,7 @@ describe("Failure.classify: a TypeError of fetch", () => {
   }
   it("is one only where it begins so", () => {
     assert.deepStrictEqual(classify(new TypeError("cannot read: fetch failed")), permanent("TypeError"))
-    assert.deepStrictEqual(classify(error({ name: "TypeError", message: 5 })), permanent("TypeError"))
+    assert.deepStrictEqual(classify(error({ name: "TypeError", message: ["fetch failed"] })), permanent("TypeError"))
   })
 })
 
