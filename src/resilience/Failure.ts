@@ -180,7 +180,7 @@ const ofAlternatives = (failures: ReadonlyArray<Failure>): Failure => {
 
 /**
  * Sorts a cause: a failure by its error, a defect as permanent, an interruption as cancelled. Where several came together, control flow goes
- * before a defect, a defect before failures, and among failures the worst one decides.
+ * before a defect, a defect before failures, and among failures the worst one decides. No classifier is asked about control flow.
  *
  * @since 0.1.0
  * @category classification
@@ -190,7 +190,7 @@ export const fromCause = (
   classifier: Classifier = classify,
   now?: () => number
 ): Failure => {
-  if (cause._tag === "Fail") return classifier(cause.error, now)
+  if (cause._tag === "Fail" && !ErrorInfo.isControlFlow(cause.error)) return classifier(cause.error, now)
   const errors = Chunk.toReadonlyArray(Cause.failures(cause))
   const defects = Chunk.toReadonlyArray(Cause.defects(cause))
   const signal = [...errors, ...defects].find(ErrorInfo.isControlFlow)
