@@ -263,7 +263,7 @@ export const make = (rules: Rules = {}): Effect.Effect<LangfuseServer, never, Sc
       encodings.push(request.headers["content-encoding"] ?? "identity")
       const body = await read(request, now === "cut")
       if (body === undefined || now === "cut") {
-        request.socket.destroy()
+        response.destroy()
         changed()
         return
       }

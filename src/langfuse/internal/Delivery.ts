@@ -39,9 +39,12 @@ const slackMillis = 200
 /** Something on its way to the server. */
 interface Flight {
   readonly entries: ReadonlyArray<Entry>
+  readonly encoding: Promise<ReadonlyArray<Item>>
+  /** Once they have their JSON: what is still to be taken. */
   items: ReadonlyArray<Item> | undefined
-  /** Its copy in the outbox, made when the server is slow. */
-  copy: Promise<string | undefined> | undefined
+  done: boolean
+  /** The copy in the outbox, made when the server is slow or fails. */
+  copy: Promise<void> | undefined
   copied: string | undefined
 }
 
@@ -71,6 +74,7 @@ export class Delivery {
   private shelving: Promise<void> | undefined
   private shelfBrokenUntil = 0
   private moving = 0
+  private writing: Promise<unknown> = Promise.resolve()
   private readonly ledger: Ledger
 
   constructor(options: Options) {
@@ -215,6 +219,8 @@ export class Delivery {
     const now = performance.now()
     const { intervalMillis, maxBatch, shelf } = this.options
     if (this.abort.signal.aborted || now < this.patience.until || this.draining !== undefined) return
+    // what is on its way into the outbox goes before
+    if (shelf !== undefined && this.moving > 0) return
     if (shelf !== undefined && this.backlogFrom !== undefined) {
       if (this.flushing === 0 && now < this.backlogFrom) return
       this.draining = this.drain(shelf).finally(() => {
@@ -239,7 +245,8 @@ export class Delivery {
   }
 
   private fly(entries: ReadonlyArray<Entry>): void {
-    const flight: Flight = { entries, items: undefined, copy: undefined, copied: undefined }
+    const encoding = this.sender.encode(entries)
+    const flight: Flight = { entries, encoding, items: undefined, done: false, copy: undefined, copied: undefined }
     this.flights.add(flight)
     void this.land(flight).finally(() => {
       this.flights.delete(flight)
@@ -248,21 +255,57 @@ export class Delivery {
   }
 
   private async land(flight: Flight): Promise<void> {
-    flight.items = await this.sender.encode(flight.entries)
+    flight.items = await flight.encoding
     this.arm()
     const left = await this.sender.deliver(flight.items)
-    const copy = await flight.copy
+    flight.done = left === undefined
     if (left === undefined) {
+      await flight.copy
       // what is not removed is sent again, which does no harm
-      if (copy !== undefined) await this.unshelve(copy, flight.items.length)
+      if (flight.copied !== undefined) await this.unshelve(flight.copied, flight.items.length)
       return
     }
+    if (flight.copy === undefined) flight.items = left.rest
     this.pause(left.later)
-    if (copy !== undefined) return this.backlog(0)
-    const at = flight.entries[0]?.at ?? 0
-    this.moving += left.rest.length
-    this.flights.delete(flight)
-    await this.put(left.rest.map((item) => ({ item, at, size: item.json.length })))
+    await this.inTurn(() => this.copy(flight))
+    if (flight.copied !== undefined) return this.backlog(0)
+    this.restore(flight.items, flight.entries[0]?.at ?? 0)
+  }
+
+  private restore(items: ReadonlyArray<Item>, at: number): void {
+    this.queue.restore(items.map((item) => ({ item, at, size: item.json.length })))
+  }
+
+  /** One writing to the outbox after the other, so that it is in order. */
+  private inTurn<A>(write: () => Promise<A>): Promise<A> {
+    const written = this.writing.then(write)
+    this.writing = written.catch(() => {})
+    return written
+  }
+
+  /** Copies what is in flight into the outbox, up to this one or all, oldest first. */
+  private async copy(last?: Flight): Promise<void> {
+    const { shelf } = this.options
+    if (shelf === undefined || performance.now() < this.shelfBrokenUntil) return
+    for (const flight of this.flights) {
+      if (!flight.done && flight.copy === undefined) {
+        flight.copy = this.copyOne(shelf, flight)
+        await flight.copy
+      }
+      if (flight === last) return
+    }
+  }
+
+  private async copyOne(shelf: Shelf, flight: Flight): Promise<void> {
+    const encoded = await flight.encoding
+    try {
+      const items = flight.items ?? encoded
+      flight.copied = await shelf.put(items)
+      this.ledger.stored += items.length
+    } catch (error) {
+      this.shelfBroke(error)
+      flight.copy = undefined
+    }
   }
 
   /** Delivers what the outbox holds, oldest first. */
@@ -298,7 +341,7 @@ export class Delivery {
   private async shelve(until: number): Promise<void> {
     if (this.options.shelf === undefined) return
     while (this.shelving !== undefined) await this.shelving
-    this.shelving = this.shelveNow(until).finally(() => {
+    this.shelving = this.inTurn(() => this.shelveNow(until)).finally(() => {
       this.shelving = undefined
       this.ended()
     })
@@ -306,59 +349,30 @@ export class Delivery {
   }
 
   private async shelveNow(until: number): Promise<void> {
-    for (const flight of this.flights) {
-      const { copy, entries, items } = flight
-      if (copy !== undefined || items === undefined || (entries[0]?.at ?? 0) > until) continue
-      flight.copy = this.copy(flight, items)
-      await flight.copy
-    }
-    while (true) {
-      const entries = this.queue.take(this.options.maxBatch, until)
+    const { intervalMillis, maxBatch, maxBytes, shelf } = this.options
+    if (shelf === undefined) return
+    let oldest: Flight | undefined
+    for (const flight of this.flights) if ((flight.entries[0]?.at ?? 0) <= until) oldest = flight
+    if (oldest !== undefined) await this.copy(oldest)
+    while (performance.now() >= this.shelfBrokenUntil) {
+      const entries = this.queue.take(maxBatch, until)
       const [first] = entries
       if (first === undefined) return
-      this.moving += entries.length
-      const items = await this.sender.encode(entries)
-      this.moving -= entries.length - items.length
-      const stored = await this.put(
-        items.map((item) => ({ item, at: first.at, size: item.json.length })),
-        first.at + this.options.intervalMillis
-      )
-      if (!stored) return
-    }
-  }
-
-  private async copy(flight: Flight, items: ReadonlyArray<Item>): Promise<string | undefined> {
-    try {
-      flight.copied = await this.options.shelf?.put(items)
-      this.ledger.stored += items.length
-      return flight.copied
-    } catch (error) {
-      this.shelfBroke(error)
-      flight.copy = undefined
-      return undefined
-    }
-  }
-
-  /** Moves items, counted as moving, into the outbox, or back into memory where it does not take them. */
-  private async put(entries: ReadonlyArray<Entry>, sendAt = 0): Promise<boolean> {
-    const { maxBatch, maxBytes, shelf } = this.options
-    const items = entries.map(({ item }) => item)
-    let done = 0
-    try {
-      if (shelf !== undefined && performance.now() >= this.shelfBrokenUntil) {
+      this.moving = entries.length
+      let items = await this.sender.encode(entries)
+      try {
         for (const chunk of chunks(items, maxBatch, maxBytes)) {
           await shelf.put(chunk)
-          done += chunk.length
+          items = items.slice(chunk.length)
           this.ledger.stored += chunk.length
-          this.backlog(sendAt)
+          this.backlog(first.at + intervalMillis)
         }
+      } catch (error) {
+        this.shelfBroke(error)
+        this.restore(items, first.at)
       }
-    } catch (error) {
-      this.shelfBroke(error)
+      this.moving = 0
     }
-    this.moving -= entries.length
-    if (done < entries.length) this.queue.restore(entries.slice(done))
-    return done === entries.length
   }
 
   private backlog(from: number): void {

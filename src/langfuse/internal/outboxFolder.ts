@@ -260,6 +260,9 @@ export const make = (folder: string, bounds: Bounds): Store => {
       await writeWhole(at, `refused-${hash(refusal.id)}.json`, JSON.stringify({ ...refusal, at: Date.now(), item }))
     },
     note: async (lane, figures: Figures, problem) => {
+      // where all goes well no folder is made for it
+      if (problem === undefined && figures.lost === 0 && (await orElse(stat(folderOf(lane)), undefined)) === undefined)
+        return
       const at = await open(lane)
       const file = join(at, figuresFile)
       await appendFile(file, `${JSON.stringify({ ...figures, problem: problem ?? null })}\n`)
