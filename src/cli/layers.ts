@@ -90,8 +90,13 @@ const hasTables: Effect.Effect<boolean, SqlError.SqlError, SqlClient.SqlClient> 
     )
 )
 
-/** Whether a folder is missing or empty, so that opening a database there would make one. */
-const isEmpty = (folder: string): boolean => {
+/**
+ * Whether a folder is missing or empty, so that opening a database there would make one.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isEmpty = (folder: string): boolean => {
   try {
     return readdirSync(folder).length === 0
   } catch (error) {

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { CallbackHandler } from "@langfuse/langchain"
+import type * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -236,6 +237,81 @@ const provide = ({ bridge, service }: Started): Layer.Layer<Langfuse> =>
  */
 export const layerWith = (options: Options): Layer.Layer<Langfuse, ConfigurationError> =>
   Layer.unwrapScoped(Effect.map(start(options), provide))
+
+/**
+ * What a check has found.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Finding {
+  readonly check: "langfuse" | "keys" | "clock" | "delivery" | "otlp"
+  readonly status: "ok" | "warning" | "problem"
+  readonly message: string
+}
+
+/**
+ * Asks Langfuse, and the OTLP endpoint if there is one, whether they would take what is sent to them: address, keys and their region, clock, a
+ * request with nothing in it. Sends nothing that stays. Fails with `ConfigurationError` if an option is malformed.
+ *
+ * @since 0.1.0
+ * @category diagnosis
+ */
+export const diagnose = (options: Options): Effect.Effect<ReadonlyArray<Finding>, ConfigurationError> =>
+  Effect.flatMap(settings.targets(options), (targets) =>
+    Effect.promise(async () => {
+      const module = await import("./internal/diagnose.js")
+      return module.diagnose({ ...targets, timeoutMillis: Duration.toMillis(options.requestTimeout ?? "5 seconds") })
+    })
+  )
+
+/**
+ * What became of the observations, or of the scores, for one server, over all processes that share an outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeliverySummary {
+  readonly kind: "observations" | "scores"
+  readonly target: string
+  /** In the memory of the process that noted its figures last, as it did. */
+  readonly queued: number
+  readonly sent: number
+  /** Wait in the outbox, by Langfuse's public key; under the empty one, for any. */
+  readonly waiting: ReadonlyArray<{ readonly account: string; readonly items: number }>
+  /** On disk, compressed. */
+  readonly bytes: number
+  /** Since when the oldest waits. */
+  readonly oldest: Date | undefined
+  readonly refused: number
+  /** Set aside, the newest first: what the server will never take. */
+  readonly refusals: ReadonlyArray<{
+    /** `trace id/span id`, or the id of a score. */
+    readonly id: string
+    readonly name: string
+    readonly reason: string
+    readonly at: Date
+  }>
+  /** Found no room in memory or in the outbox. */
+  readonly lost: number
+  /** What went wrong the last time, unless it has gone right since. */
+  readonly problem: string | undefined
+}
+
+/**
+ * What is in the outbox, and the figures of the delivery: of the database if there is one in the context, else of the folder. Changes nothing.
+ *
+ * @since 0.1.0
+ * @category diagnosis
+ */
+export const deliveries = (
+  options: OutboxOptions = {}
+): Effect.Effect<ReadonlyArray<DeliverySummary>, Cause.UnknownException> =>
+  Effect.gen(function* () {
+    const outbox = yield* Effect.promise(() => import("./internal/outboxOpen.js"))
+    const store = yield* outbox.open(options, () => {})
+    return yield* Effect.tryPromise(store.summaries)
+  })
 
 /**
  * {@link layerWith} from a `Config`.

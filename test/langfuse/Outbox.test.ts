@@ -176,20 +176,20 @@ for (const [name, layer] of places) {
       test("adds figures up, and says what is wrong as long as it is", async ({ open }) => {
         const lane = newLane()
         const summary = async () => (await open().summaries()).find(({ target }) => target === lane.target)
-        await open().note(lane, { sent: 3, refused: 1, lost: 0 }, "HTTP 503")
-        await open().note(lane, { sent: 2, refused: 0, lost: 4 }, "HTTP 500")
+        await open().note(lane, { added: { sent: 3, refused: 1, lost: 0 }, queued: 9, problem: "HTTP 503" })
+        await open().note(lane, { added: { sent: 2, refused: 0, lost: 4 }, queued: 7, problem: "HTTP 500" })
         await open().put(lane, itemsOf("a", "b"))
         await open().put({ ...lane, account: "" }, itemsOf("c"))
         const before = await summary()
-        assert.deepInclude(before, { sent: 5, refused: 1, lost: 4, problem: "HTTP 500" })
+        assert.deepInclude(before, { queued: 7, sent: 5, refused: 1, lost: 4, problem: "HTTP 500" })
         assert.deepStrictEqual(before?.waiting, [
           { account: "", items: 1 },
           { account: "pk-lf-1", items: 2 }
         ])
         assert.isAbove(before?.bytes ?? 0, 0)
         assert.isAtMost(Math.abs((before?.oldest?.getTime() ?? 0) - Date.now()), 60_000)
-        await open().note(lane, nothing, undefined)
-        assert.deepInclude(await summary(), { sent: 5, problem: undefined })
+        await open().note(lane, { added: nothing, queued: 0, problem: undefined })
+        assert.deepInclude(await summary(), { queued: 0, sent: 5, problem: undefined })
       })
 
       test("is bounded: the oldest goes first, and is counted", async ({ open }) => {

@@ -212,7 +212,6 @@ const read = async (request: IncomingMessage, cut: boolean): Promise<string | un
 
 /** What it answers to a question. */
 const reads: Readonly<Record<string, unknown>> = {
-  "/api/public/health": { status: "OK", version: "3.120.0" },
   "/api/public/projects": { data: [{ id: "project-1", name: "test project", metadata: {} }] }
 }
 
@@ -282,6 +281,9 @@ export const make = (rules: Rules = {}): Effect.Effect<LangfuseServer, never, Sc
           now.retryAfter === undefined ? {} : { "retry-after": now.retryAfter }
         )
         return
+      }
+      if (request.method === "GET" && request.url === "/api/public/health") {
+        return answer(response, 200, { status: "OK", version: "3.120.0" })
       }
       const expected = `Basic ${Buffer.from(`${keys.publicKey}:${keys.secretKey}`).toString("base64")}`
       if (request.headers.authorization !== expected) return complain(response, 401, "wrong keys")

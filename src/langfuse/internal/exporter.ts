@@ -92,7 +92,7 @@ const shelfOf = (store: Store, lane: Lane): Shelf => {
       return bounded(store.disown(lane), "answer")
     },
     refuse: (item, refusal) => bounded(store.refuse(lane, item, refusal), "take anything"),
-    note: (added, problem) => bounded(store.note(lane, added, problem), "take anything")
+    note: (word) => bounded(store.note(lane, word), "take anything")
   }
 }
 

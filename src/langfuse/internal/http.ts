@@ -39,12 +39,16 @@ const minCompressed = 1_400
 export const unknownHost = (url: string, setting: string): string =>
   `there is no host ${new URL(url).hostname}: look at ${setting}`
 
-/** `fetch failed` says nothing; its cause does. */
-const reasonOf = (error: unknown, endpoint: Endpoint): string => {
+/**
+ * Why a request did not get an answer: `fetch failed` says nothing; its cause does.
+ *
+ * @internal
+ */
+export const reasonOf = (error: unknown, url: string, addressSetting: string): string => {
   if (Predicate.hasProperty(error, "name") && error.name === "TimeoutError") return "no answer in time"
   const cause = Predicate.hasProperty(error, "cause") ? error.cause : undefined
   if (Predicate.hasProperty(cause, "code")) {
-    return cause.code === "ENOTFOUND" ? unknownHost(endpoint.url, endpoint.addressSetting) : String(cause.code)
+    return cause.code === "ENOTFOUND" ? unknownHost(url, addressSetting) : String(cause.code)
   }
   const shown = cause instanceof Error ? cause : error
   return Redaction.text(shown instanceof Error ? shown.message : String(shown))
@@ -151,7 +155,7 @@ export const post = async (
     if (second.response.ok) endpoint.compression = "off"
     return classify(endpoint, second.response, second.text, inspect)
   } catch (error) {
-    return { _tag: "Later", reason: reasonOf(error, endpoint) }
+    return { _tag: "Later", reason: reasonOf(error, endpoint.url, endpoint.addressSetting) }
   }
 }
 

@@ -26,6 +26,8 @@ export class Ledger {
   /** What this process has stored and not seen delivered. */
   stored = 0
   lost = 0
+  private queued = 0
+  private problem: string | undefined
   private noted: Figures = { sent: 0, refused: 0, lost: 0 }
   private readonly options: {
     readonly counts: { readonly sent: number; readonly refused: number }
@@ -52,7 +54,10 @@ export class Ledger {
       lost: this.lost - this.noted.lost
     }
     this.noted = { sent, refused, lost: this.lost }
-    if (added.sent + added.refused + added.lost === 0 && problem === undefined) return
-    await this.options.shelf?.note(added, problem).catch(this.options.onError)
+    const isNew = queued !== this.queued || problem !== this.problem
+    if (added.sent + added.refused + added.lost === 0 && !isNew) return
+    this.queued = queued
+    this.problem = problem
+    await this.options.shelf?.note({ added, queued, problem }).catch(this.options.onError)
   }
 }

@@ -50,6 +50,19 @@ export interface Figures {
 }
 
 /**
+ * What a process has to say of a lane: what there is more since it last said something, and how it stands.
+ *
+ * @internal
+ */
+export interface Word {
+  readonly added: Figures
+  /** In its memory. */
+  readonly queued: number
+  /** What is wrong now. */
+  readonly problem: string | undefined
+}
+
+/**
  * What is known of a lane from outside.
  *
  * @internal
@@ -57,6 +70,8 @@ export interface Figures {
 export interface Summary extends Figures {
   readonly kind: Kind
   readonly target: string
+  /** In memory of the process that spoke last, as it did. */
+  readonly queued: number
   /** Items that wait, of these accounts; the empty one is anybody's. */
   readonly waiting: ReadonlyArray<{ readonly account: string; readonly items: number }>
   /** Bytes on disk. */
@@ -87,8 +102,8 @@ export interface Store {
   readonly disown: (lane: Lane) => Promise<void>
   /** Sets aside what the server will never take. */
   readonly refuse: (lane: Lane, item: Item, refusal: Refusal) => Promise<void>
-  /** Adds to the lane's figures, and notes what is wrong now. */
-  readonly note: (lane: Lane, figures: Figures, problem: string | undefined) => Promise<void>
+  /** Adds to the lane's figures. */
+  readonly note: (lane: Lane, word: Word) => Promise<void>
   readonly summaries: () => Promise<ReadonlyArray<Summary>>
 }
 
@@ -117,7 +132,7 @@ export interface Shelf {
   readonly release: () => Promise<void>
   readonly disown: () => Promise<void>
   readonly refuse: (item: Item, refusal: Refusal) => Promise<void>
-  readonly note: (figures: Figures, problem: string | undefined) => Promise<void>
+  readonly note: (word: Word) => Promise<void>
 }
 
 const gzip = promisify(zlib.gzip)

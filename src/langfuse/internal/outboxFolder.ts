@@ -5,17 +5,7 @@ import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as FolderLock from "../../database/internal/folderLock.js"
-import {
-  type Bounds,
-  type Figures,
-  type Lane,
-  type Parcel,
-  pack,
-  type Refusal,
-  type Store,
-  type Summary,
-  unpack
-} from "./outbox.js"
+import { type Bounds, type Lane, type Parcel, pack, type Refusal, type Store, type Summary, unpack } from "./outbox.js"
 
 /** One file of a lane: `<time>-<number>-<writer>-<items>-<account>.gz`, which sort by age. */
 interface FileName {
@@ -50,6 +40,8 @@ const FiguresLine = Schema.Struct({
   sent: Schema.Number,
   refused: Schema.Number,
   lost: Schema.Number,
+  /** Absent: as before. */
+  queued: Schema.optional(Schema.Number),
   /** Absent: as before. */
   problem: Schema.optional(Schema.NullOr(Schema.String))
 })
@@ -92,6 +84,7 @@ const sum = (lines: string): typeof FiguresLine.Type => {
     const next = decode(FiguresLine, line)
     if (next === undefined) continue
     all = {
+      queued: next.queued ?? all.queued,
       problem: next.problem === undefined ? all.problem : next.problem,
       sent: all.sent + next.sent,
       refused: all.refused + next.refused,
@@ -194,7 +187,7 @@ export const make = (folder: string, bounds: Bounds): Store => {
       const refusal = decode(RefusalFile, await orElse(readFile(join(at, name), "utf8"), ""))
       if (refusal !== undefined) refusals.push({ ...refusal, at: new Date(refusal.at) })
     }
-    const { lost, problem, refused, sent } = sum(await orElse(readFile(join(at, figuresFile), "utf8"), ""))
+    const { lost, problem, queued, refused, sent } = sum(await orElse(readFile(join(at, figuresFile), "utf8"), ""))
     const [first] = files
     return {
       ...lane,
@@ -202,6 +195,7 @@ export const make = (folder: string, bounds: Bounds): Store => {
       bytes,
       oldest: first === undefined ? undefined : new Date(first.time),
       refusals: refusals.sort((a, b) => b.at.getTime() - a.at.getTime()),
+      queued: queued ?? 0,
       sent,
       refused,
       lost,
@@ -259,13 +253,13 @@ export const make = (folder: string, bounds: Bounds): Store => {
       const at = await open(lane)
       await writeWhole(at, `refused-${hash(refusal.id)}.json`, JSON.stringify({ ...refusal, at: Date.now(), item }))
     },
-    note: async (lane, figures: Figures, problem) => {
+    note: async (lane, { added, problem, queued }) => {
       // where all goes well no folder is made for it
-      if (problem === undefined && figures.lost === 0 && (await orElse(stat(folderOf(lane)), undefined)) === undefined)
+      if (problem === undefined && added.lost === 0 && (await orElse(stat(folderOf(lane)), undefined)) === undefined)
         return
       const at = await open(lane)
       const file = join(at, figuresFile)
-      await appendFile(file, `${JSON.stringify({ ...figures, problem: problem ?? null })}\n`)
+      await appendFile(file, `${JSON.stringify({ ...added, queued, problem: problem ?? null })}\n`)
       if ((await sizeOf(file)) > maxFigures) {
         await writeWhole(at, figuresFile, `${JSON.stringify(sum(await readFile(file, "utf8")))}\n`)
       }

@@ -65,7 +65,7 @@ export const make = (sql: SqlClient.SqlClient, location: string, bounds: Bounds)
     release: (lane) => (setup === undefined ? Promise.resolve() : withTable(table.release(lane))),
     disown: (lane) => withTable(table.disown(lane)),
     refuse: async (lane, item, refusal) => withTable(table.refuse(lane, await pack([item]), refusal)),
-    note: (lane, figures, problem) => withTable(table.note(lane, figures, problem)),
+    note: (lane, word) => withTable(table.note(lane, word)),
     // looking makes nothing
     summaries: async () => ((await run(table.isThere)) ? run(table.summaries) : [])
   }

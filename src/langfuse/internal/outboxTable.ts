@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type { DatabaseError } from "../../database/DatabaseError.js"
 import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
-import type { Bounds, Figures, Kind, Lane, Refusal, Summary } from "./outbox.js"
+import type { Bounds, Figures, Kind, Lane, Refusal, Summary, Word } from "./outbox.js"
 
 /** How long a deliverer that says nothing more keeps the lane. */
 const leaseSeconds = 30
@@ -52,6 +52,7 @@ const migrations: ReadonlyArray<Migrations.Migration> = [
             sent bigint not null default 0,
             refused bigint not null default 0,
             lost bigint not null default 0,
+            queued integer not null default 0,
             problem text,
             updated_at timestamptz not null default now(),
             primary key (kind, target)
@@ -76,7 +77,7 @@ export interface Table {
   readonly release: (lane: Lane) => Effect.Effect<void, SqlError>
   readonly disown: (lane: Lane) => Effect.Effect<void, SqlError>
   readonly refuse: (lane: Lane, payload: Uint8Array, refusal: Refusal) => Effect.Effect<void, SqlError>
-  readonly note: (lane: Lane, figures: Figures, problem: string | undefined) => Effect.Effect<void, SqlError>
+  readonly note: (lane: Lane, word: Word) => Effect.Effect<void, SqlError>
   /** Removes what is too old or too much, oldest first; how many items of which lane. */
   readonly evict: Effect.Effect<ReadonlyArray<Evicted>, SqlError>
   readonly summaries: Effect.Effect<ReadonlyArray<Summary>, SqlError>
@@ -176,13 +177,13 @@ export const make = (sql: SqlClient.SqlClient, bounds: Bounds): Table => {
         insert into holdfast_outbox_refused (kind, target, item_id, name, reason, payload)
         values (${kind}, ${target}, ${storable(id)}, ${storable(name)}, ${storable(reason)}, ${payload})
         on conflict do nothing`),
-    note: ({ kind, target }, { lost, refused, sent }, problem) =>
+    note: ({ kind, target }, { added: { lost, refused, sent }, problem, queued }) =>
       Effect.asVoid(sql`
-        insert into holdfast_outbox_lanes as lane (kind, target, sent, refused, lost, problem)
-        values (${kind}, ${target}, ${sent}, ${refused}, ${lost}, ${problem === undefined ? null : storable(problem)})
+        insert into holdfast_outbox_lanes as lane (kind, target, sent, refused, lost, queued, problem)
+        values (${kind}, ${target}, ${sent}, ${refused}, ${lost}, ${queued}, ${problem === undefined ? null : storable(problem)})
         on conflict (kind, target) do update set
           sent = lane.sent + excluded.sent, refused = lane.refused + excluded.refused, lost = lane.lost + excluded.lost,
-          problem = excluded.problem, updated_at = now()`),
+          queued = excluded.queued, problem = excluded.problem, updated_at = now()`),
     evict: Effect.gen(function* () {
       yield* sql`delete from holdfast_outbox_refused where refused_at < now() - make_interval(secs => ${bounds.maxAgeMillis / 1000})`
       return yield* sql<Evicted>`
@@ -207,8 +208,8 @@ export const make = (sql: SqlClient.SqlClient, bounds: Bounds): Table => {
       const refusals = yield* sql<LaneRow & Refusal & { readonly at: Date }>`
         select kind, target, item_id as id, name, reason, refused_at as at from holdfast_outbox_refused
         order by refused_at desc, item_id limit 1000`
-      const lanes = yield* sql<LaneRow & Figures & { readonly problem: string | null }>`
-        select kind, target, sent::float8 as sent, refused::float8 as refused, lost::float8 as lost, problem
+      const lanes = yield* sql<LaneRow & Figures & { readonly queued: number; readonly problem: string | null }>`
+        select kind, target, sent::float8 as sent, refused::float8 as refused, lost::float8 as lost, queued, problem
         from holdfast_outbox_lanes order by kind, target`
       const keys = new Map([...lanes, ...waiting, ...refusals].map((row) => [`${row.kind} ${row.target}`, row]))
       return [...keys.values()].map(({ kind, target }): Summary => {
@@ -223,6 +224,7 @@ export const make = (sql: SqlClient.SqlClient, bounds: Bounds): Table => {
           bytes: parcels.reduce((sum, { bytes }) => sum + bytes, 0),
           oldest: oldest.length === 0 ? undefined : new Date(Math.min(...oldest)),
           refusals: refusals.filter(isHere).map(({ at, id, name, reason }) => ({ at, id, name, reason })),
+          queued: lane?.queued ?? 0,
           sent: lane?.sent ?? 0,
           refused: lane?.refused ?? 0,
           lost: lane?.lost ?? 0,
