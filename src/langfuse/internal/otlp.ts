@@ -121,9 +121,10 @@ const encodeFinished = (span: Finished): string => {
 const spanBytes = 500
 const attributeBytes = 50
 
-const sizeOf = ({ attributes }: Finished): number => {
-  let size = spanBytes
-  for (const value of attributes.values()) {
+const sizeOf = ({ common, own }: Finished): number => {
+  let size = spanBytes + commonOf(common).length
+  for (let index = 1; index < own.length; index += 2) {
+    const value = own[index]
     size += typeof value === "string" ? attributeBytes + value.length : attributeBytes
   }
   return size
