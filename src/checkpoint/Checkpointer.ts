@@ -194,33 +194,39 @@ class Saver extends SqlSaver implements Service {
   }
 }
 
-const fromStore = Effect.fnUntraced(function* (tables: store.Store, options: Options, alone: boolean) {
-  const rows = sealed.make(tables, options)
-  const json = Serializer.make({ classes: options.classes })
+/** The saver over a store. A mistake in the options throws here, where they are written. */
+const fromOptions = (options: Options) => {
   const lease = Duration.decode(options.leaseTime ?? "30 seconds")
   if (!Duration.greaterThan(lease, Duration.zero) || !Duration.isFinite(lease)) {
-    return yield* Effect.die(new RangeError("leaseTime must be above 0 and finite"))
+    throw new RangeError("leaseTime must be above 0 and finite")
   }
-  // before the runner, so that it ends the leases when all has been written
-  const writers = yield* fencing.make(rows, { lease, wait: Duration.decode(options.waitForThread ?? 0), alone })
-  return new Saver(rows, writers, yield* runner.make, json, options.serde ?? json)
-})
+  const wait = Duration.decode(options.waitForThread ?? 0)
+  return Effect.fnUntraced(function* (tables: store.Store, alone: boolean) {
+    const rows = sealed.make(tables, options)
+    const json = Serializer.make({ classes: options.classes })
+    // before the runner, so that it ends the leases when all has been written
+    const writers = yield* fencing.make(rows, { lease, wait, alone })
+    return new Saver(rows, writers, yield* runner.make, json, options.serde ?? json)
+  })
+}
 
 /**
  * Sets the tables up, unless they stand, and gives the saver. It works until the scope ends, which waits up to 5 seconds for what is being
- * written. Fails with `DatabaseError` when the tables cannot be set up.
+ * written. Fails with `DatabaseError` when the tables cannot be set up. Throws a `RangeError` for options that cannot be.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
   options: Options = {}
-): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient | Scope.Scope> =>
-  Effect.gen(function* () {
-    const rows = yield* store.make(options.schema)
+): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient | Scope.Scope> => {
+  const saver = fromOptions(options)
+  return Effect.gen(function* () {
+    const tables = yield* store.make(options.schema)
     const info = yield* Effect.serviceOption(Database.Info)
-    return yield* fromStore(rows, options, Option.isSome(info) && info.value.kind === "embedded")
+    return yield* saver(tables, Option.isSome(info) && info.value.kind === "embedded")
   })
+}
 
 /**
  * @since 0.1.0
@@ -285,11 +291,12 @@ const standalone = (
   options: Options,
   alone: boolean
 ): Standalone => {
+  const saver = fromOptions(options)
   const { open, opened, close, within } = opening.make(
     Effect.flatMap(Layer.build(database), (context) => Effect.provide(store.make(options.schema), context))
   )
   const end = () => Effect.runPromise(close)
-  return Object.assign(within(fromStore(store.lazy(opened), options, alone)), {
+  return Object.assign(within(saver(store.lazy(opened), alone)), {
     setup: () => opening.promise(open),
     end,
     [Symbol.asyncDispose]: end

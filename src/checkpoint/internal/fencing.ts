@@ -105,8 +105,10 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
             continue
           }
           const left = patience - (performance.now() - started)
-          if (met !== null && left <= 0) return yield* busy("held", operation, threadId, met)
-          yield* pause(Math.min(10 * 1.5 ** Math.min(round, 10), 500, Math.max(left, 10)))
+          if (met !== null && left <= 0 && !runs.isEnding(met)) return yield* busy("held", operation, threadId, met)
+          // a lease that came or went while the statement ran is looked at again at once
+          if (met !== null || round > 2)
+            yield* pause(Math.min(10 * 1.5 ** Math.min(round, 10), 500, Math.max(left, 10)))
         }
       })
 
@@ -117,6 +119,20 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
           self,
           Effect.sync(() => held.leave(run))
         )
+      })
+
+    /** Refuses at once what begins while a run of this saver has the thread: without asking the database, which would answer later. */
+    const besideNone = (operation: string, threadId: string, name: string): Effect.Effect<void, ThreadBusyError> =>
+      Effect.gen(function* () {
+        while (true) {
+          const other = held.otherOn(threadId, name)
+          if (other === undefined || patience > 0) return
+          if (other.owns && !other.isEnding) {
+            const lease = { run: other.name, holder: runs.holder(), since: other.since.toISOString() }
+            return yield* busy("held", operation, threadId, { ...lease, expires: "-infinity" })
+          }
+          yield* other.owns ? pause(2) : Effect.promise(() => other.claim)
+        }
       })
 
     const claim = (
@@ -145,7 +161,18 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
           return { got: isCurrent && isAfter ? claimed.rows : yield* rows.load(operation, selection) }
         })
       )
-      return Effect.onError(taken, () => Effect.sync(() => (run.owns ? undefined : held.drop(run))))
+      return Effect.suspend(() => {
+        let known = () => {}
+        run.claim = new Promise<void>((resolve) => {
+          known = resolve
+        })
+        return Effect.onExit(taken, () =>
+          Effect.sync(() => {
+            if (!run.owns) held.drop(run)
+            known()
+          })
+        )
+      })
     }
 
     return {
@@ -153,40 +180,48 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
         Effect.suspend(() => {
           const name = runs.nameOf(config, selection.threadId)
           if (name === undefined) return rows.load(operation, selection)
-          const run = held.add(name, selection.threadId, config.signal)
-          return during(run, run.owns ? rows.load(operation, selection) : claim(operation, selection, run))
+          if (held.get(name)?.owns === true) return rows.load(operation, selection)
+          return Effect.suspend(() => {
+            const run = held.add(name, selection.threadId, config.signal)
+            return during(run, claim(operation, selection, run))
+          }).pipe((begin) => Effect.zipRight(besideNone(operation, selection.threadId, name), begin))
         }),
-      write: (operation, threadId, config, last, write) =>
-        Effect.suspend(() => {
-          const name = runs.nameOf(config, threadId)
-          if (name === undefined) {
+      write: (operation, threadId, config, last, write) => {
+        const fenced = (run: runs.Run) => {
+          const guarded = Effect.suspend(() => {
+            const ends = last && run.calls === 1
+            run.finished = last
+            run.released = false
+            run.renewed = performance.now()
+            return Effect.flatMap(
+              write({ run: run.name, unleased: !run.owns, seconds: ends ? 0 : seconds }),
+              (refused): Effect.Effect<void, ThreadBusyError> => {
+                if (refused === undefined) {
+                  run.released = ends
+                  return Effect.void
+                }
+                held.drop(run)
+                return busy("lost", operation, threadId, refused.lease)
+              }
+            )
+          })
+          // the last checkpoint ends the lease, which a write beside it must still find
+          const alone = last ? Effect.promise(() => held.alone(run)) : Effect.void
+          return during(run, Effect.zipRight(alone, guarded))
+        }
+        return Effect.suspend(() => {
+          const own = runs.nameOf(config, threadId)
+          const within = own === undefined ? runs.ambient(threadId) : undefined
+          if (within !== undefined) return fenced(within)
+          if (own === undefined) {
             return patiently(operation, threadId, (ended) =>
               Effect.map(write({ run: undefined, ended, unleased: true, seconds: 0 }), (refused) =>
                 refused === undefined ? { got: undefined } : { met: refused.lease ?? null }
               )
             )
           }
-          const run = held.add(name, threadId, config.signal)
-          return during(
-            run,
-            Effect.suspend(() => {
-              // a write beside this one may come after it, and must find the lease
-              const ends = last && run.calls === 1
-              run.released = false
-              run.renewed = performance.now()
-              return Effect.flatMap(
-                write({ run: name, unleased: !run.owns, seconds: ends ? 0 : seconds }),
-                (refused): Effect.Effect<void, ThreadBusyError> => {
-                  if (refused === undefined) {
-                    run.released = ends
-                    return Effect.void
-                  }
-                  held.drop(run)
-                  return busy("lost", operation, threadId, refused.lease)
-                }
-              )
-            })
-          )
+          return fenced(held.add(own, threadId, config.signal))
         })
+      }
     }
   })

@@ -8,6 +8,7 @@
 import { randomUUID } from "node:crypto"
 import { getEventListeners } from "node:events"
 import type { RunnableConfig } from "@langchain/core/runnables"
+import { AsyncLocalStorageProviderSingleton } from "@langchain/core/singletons"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
@@ -22,12 +23,20 @@ export class Run {
   #signal: AbortSignal | undefined
   /** Calls of this run that have not been answered. */
   calls = 0
+  /** Called when all but one have been. */
+  onAlone = () => {}
   /** Looks at which it seemed to be over, in a row. */
   silent = 0
   /** Whether this saver has taken its lease. */
   owns = false
-  /** Whether its lease has been given back, with its last checkpoint. It may still write, as long as no other run has come. */
+  /** Whether its last checkpoint has been written. It may still write, as long as no other run has come. */
+  finished = false
+  /** Whether its lease has been given back with that. */
   released = false
+  /** When it was first seen here. */
+  readonly since = new Date()
+  /** Ends when it is known whether it has got its thread. */
+  claim: Promise<unknown> = Promise.resolve()
   /** When its lease was last renewed, by `performance.now()`. */
   renewed = performance.now()
 
@@ -44,6 +53,11 @@ export class Run {
   get lives(): boolean {
     return this.calls > 0 || isListenedTo(this.#signal)
   }
+
+  /** Whether it is over but for what it is writing at the moment, as after an abort. */
+  get isEnding(): boolean {
+    return this.calls > 0 && !isListenedTo(this.#signal)
+  }
 }
 
 const isListenedTo = (signal: AbortSignal | undefined): boolean =>
@@ -54,6 +68,14 @@ const runs = new Map<string, Run>()
 
 /** What this process calls a run, by its control and its thread. */
 const names = new WeakMap<object, Map<string, string>>()
+
+/** What a node does on its thread with a config of its own making, such as `graph.updateState`, is its run's: the run that has this thread. */
+export const ambient = (threadId: string): Run | undefined => {
+  const around: unknown = AsyncLocalStorageProviderSingleton.getRunnableConfig()
+  const control = Predicate.hasProperty(around, "control") ? around.control : undefined
+  const name = Predicate.isObject(control) ? names.get(control)?.get(threadId) : undefined
+  return name === undefined ? undefined : runs.get(name)
+}
 
 /** The name of the run that a call belongs to; `undefined` for a call of none, such as `getState` and `updateState`. */
 export const nameOf = (config: RunnableConfig, threadId: string): string | undefined => {
@@ -104,6 +126,9 @@ export const isOver = (lease: Lease, alone: boolean): boolean => {
   return alone || !ProcessIdentity.lives({ ...found, started: found.started })
 }
 
+/** Whether a lease's run is over but for what it is writing at the moment. */
+export const isEnding = (lease: Lease): boolean => runs.get(lease.run)?.isEnding === true
+
 /** The holder of a lease in words. */
 export const describe = (lease: Lease): string => {
   const found = Option.getOrUndefined(decode(lease.holder))
@@ -145,6 +170,12 @@ export class Held {
     return name === undefined ? undefined : this.#byName.get(name)
   }
 
+  /** Another run of this saver that has the thread or is about to take it, and is not over. */
+  otherOn(threadId: string, name: string): Run | undefined {
+    for (const run of this.#byName.values()) if (run.threadId === threadId && run.name !== name && run.lives) return run
+    return undefined
+  }
+
   /** A run of this saver that had the thread and is over, whether or not its lease has been given back. */
   endedOn(threadId: string): Run | undefined {
     const run = this.#byThread.get(threadId)
@@ -180,8 +211,22 @@ export class Held {
     run.silent = 0
   }
 
+  /** Ends when no other call of this run is under way. */
+  alone(run: Run): Promise<void> {
+    return run.calls === 1
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          run.onAlone = resolve
+        })
+  }
+
   leave(run: Run): void {
     run.calls--
+    if (run.calls === 1) run.onAlone()
+    if (run.finished && run.calls === 0 && !run.released) {
+      run.released = true
+      void this.#upkeep.release([run])
+    }
     this.#pause = soonest
     this.#arm()
   }

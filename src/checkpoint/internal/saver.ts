@@ -27,6 +27,7 @@ import type { Serializer } from "../Serializer.js"
 import { checked, field, id, isInternal, isTraced, observed, required, type Value, within } from "./calls.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
+import * as fields from "./fields.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -34,6 +35,10 @@ import type * as store from "./store.js"
 
 /** How many checkpoints `list` reads at a time. */
 const page = 100
+
+/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
+const special = (channel: string): number | undefined =>
+  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
 const own = { writable: true, enumerable: true, configurable: true }
 
@@ -84,7 +89,9 @@ export class SqlSaver extends BaseCheckpointSaver {
       const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
       const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
       const write = checked((): Effect.Effect<void, CheckpointError | ThreadBusyError> => {
-        const body = this.#toJsonb(operation, threadId, "the checkpoint", rest)
+        const body = this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+          fields.encodeCheckpoint(this.#json, rest)
+        )
         const described = this.#metadata(operation, threadId, config, metadata)
         const values = Object.keys(newVersions).map((channel): Value => {
           return [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []]
@@ -112,23 +119,30 @@ export class SqlSaver extends BaseCheckpointSaver {
     return this.#run(operation, config, effect)
   }
 
-  override putWrites(config: RunnableConfig, writes: Array<PendingWrite>, taskId: string): Promise<void> {
+  /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
+  override putWrites(
+    config: RunnableConfig,
+    writes: Array<PendingWrite>,
+    taskId: string,
+    taskPath?: string
+  ): Promise<void> {
     const operation = "putWrites"
     const effect = checked(() => {
       const threadId = required(operation, "thread_id", field(config, "thread_id"))
       const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
       const checkpointId = required(operation, "checkpoint_id", field(config, "checkpoint_id"))
       const task = required(operation, "task id", taskId)
+      const path = id(operation, "task path", taskPath) ?? ""
       const values = writes.map(([channel, value]) => [channel, [value]] as const)
       return this.#dump(operation, threadId, values, (pieces) => {
         const rows = pieces.map(({ bytes, channel, type }, index) => {
-          return { channel, type, bytes, idx: WRITES_IDX_MAP[channel] ?? index }
+          return { channel, type, bytes, idx: special(channel) ?? index }
         })
         // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
-        const replace = writes.every(([channel]) => Object.hasOwn(WRITES_IDX_MAP, channel))
+        const replace = writes.every(([channel]) => special(channel) !== undefined)
         const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
         if (last.length === 0) return Effect.void
-        const row = { threadId, namespace, checkpointId, taskId: task, taskPath: "", writes: last, replace }
+        const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
         return this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
       })
     })
@@ -165,7 +179,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         metadata:
           filter.length === 0
             ? undefined
-            : this.#toJsonb(operation, threadId ?? "", "the filter", Object.fromEntries(filter))
+            : this.#encode(operation, threadId ?? "", "the filter", () =>
+                fields.encode(this.#json, Object.fromEntries(filter))
+              )
       }
     }
     let left = options.limit === undefined ? Number.POSITIVE_INFINITY : Math.trunc(Number(options.limit))
@@ -260,9 +276,9 @@ export class SqlSaver extends BaseCheckpointSaver {
     return Effect.flatMap(pieces, then)
   }
 
-  #toJsonb(operation: string, threadId: string, place: string, value: unknown): string {
+  #encode(operation: string, threadId: string, place: string, encode: () => string): string {
     try {
-      return this.#json.toJsonb(value)
+      return encode()
     } catch (cause) {
       throw within(operation, threadId, place)(cause)
     }
@@ -271,7 +287,7 @@ export class SqlSaver extends BaseCheckpointSaver {
   /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
   #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata): string {
     const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
-      if (isInternal(key) || key in metadata || value === undefined) return false
+      if (isInternal(key) || Object.hasOwn(metadata, key) || value === undefined) return false
       try {
         this.#json.toJsonb(value)
         return true
@@ -279,7 +295,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         return false // handlers and the like, which a run carries along and nobody means to store
       }
     })
-    return this.#toJsonb(operation, threadId, "the metadata", { ...Object.fromEntries(said), ...metadata })
+    return this.#encode(operation, threadId, "the metadata, and nothing was written", () =>
+      fields.encode(this.#json, { ...Object.fromEntries(said), ...metadata })
+    )
   }
 
   #load(
@@ -356,7 +374,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     return {
       config: at(row.checkpointId),
       checkpoint,
-      metadata: this.#json.fromJsonb(row.metadata) as CheckpointMetadata, // what put has stored
+      metadata: fields.decode(this.#json, row.metadata) as CheckpointMetadata, // what put has stored
       pendingWrites,
       ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
     }
