@@ -127,7 +127,9 @@ export const disk = async (serverUrl) => {
       const size = await sizeOf(url)
       theirs ??= size
       const ratio = size / theirs
-      const judged = target === undefined ? ["", "", ""] : [ratio.toFixed(2), target, met(ratio <= target)]
+      // to two digits, as the target is meant
+      const judged =
+        target === undefined ? ["", "", ""] : [ratio.toFixed(2), target, met(Number(ratio.toFixed(2)) <= target)]
       const row = [split ? "in 50 channels" : "in one channel", name, `${(size / 1e6).toFixed(1)} MB`, ...judged]
       console.log(`| ${[...row, `${depths[10].toFixed(2)} ms`, `${depths[1000].toFixed(2)} ms`].join(" | ")} |`)
       await end()
