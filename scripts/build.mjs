@@ -32,6 +32,7 @@ const newest = (path) => {
 const sources = [
   "src",
   "scripts/build.mjs",
+  "scripts/embedded-template.mjs",
   "scripts/prerender-help.mjs",
   "package.json",
   "tsconfig.json",
@@ -54,6 +55,7 @@ const node = (...args) => {
 
 node(createRequire(import.meta.url).resolve("typescript/bin/tsc"), "-p", "tsconfig.build.json", "--outDir", out)
 cpSync(join(root, "src/programs/research/data"), join(out, "programs/research/data"), { recursive: true })
+node("scripts/embedded-template.mjs", out)
 if (existsSync(join(out, "cli/bin.js"))) chmodSync(join(out, "cli/bin.js"), 0o755)
 if (existsSync(join(out, "cli/command.js"))) node("scripts/prerender-help.mjs", out)
 chmodSync(out, 0o755)

@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Layer from "effect/Layer"
 import type * as ParseResult from "effect/ParseResult"
@@ -16,6 +16,7 @@ import type { Subscribable } from "effect/Subscribable"
 import type * as Types from "effect/Types"
 import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import type * as Fallback from "../resilience/Fallback.js"
+import * as firstTry from "./internal/firstTry.js"
 import * as invocation from "./internal/invoke.js"
 import * as overrides from "./internal/policies.js"
 import type { Policies, Policy, PolicyError } from "./internal/policy.js"
@@ -108,7 +109,7 @@ const fromChain = <In, Out, E, R>(chain: invocation.Chain): Agent<In, Out, E, R>
     policy: primary.policy,
     fallbacks: fallbacks.map((link) => link.id),
     // the links are untyped inside; whoever calls fromChain states what they are together
-    invoke: (input: In) => invocation.invokeChain(chain, input) as Effect.Effect<Out, E, R>,
+    invoke: (input: In) => firstTry.invoke(chain, input) as Effect.Effect<Out, E, R>,
     pipe() {
       // biome-ignore lint/complexity/noArguments: what `pipeArguments` takes
       return pipeArguments(this, arguments)
@@ -169,22 +170,23 @@ export const make: {
   { input, output, ...policy }: Options<In, Out, InEncoded, OutEncoded> = {}
 ): Agent<In, Out, E | PolicyError, R> => {
   if (id === "") throw new RangeError("Agent: the id must not be empty")
-  const decode = output === undefined ? undefined : Schema.decodeUnknown(output)
-  const decoded = decode === undefined ? run : (value: In) => Effect.flatMap(run(value), (answer) => decode(answer))
   return fromChain([
     invocation.makeLink(
-      id,
-      // the chain forgets the input's type, `Agent` keeps it
-      decoded as invocation.Link["run"],
-      policy,
-      input === undefined ? undefined : Schema.validate(input)
+      {
+        id,
+        prepare: input === undefined ? undefined : Schema.validate(input),
+        // the chain forgets the input's type, `Agent` keeps it
+        answer: run as invocation.Task["answer"],
+        decode: output === undefined ? undefined : Schema.decodeUnknown(output)
+      },
+      policy
     )
   ])
 }
 
 const withPolicy = <In, Out, E, R>(self: Agent<In, Out, E, R>, change: Policy): Agent<In, Out, E, R> => {
-  const [{ id, policy, prepare, run }, ...fallbacks] = chainOf(self)
-  return fromChain([invocation.makeLink(id, run, { ...policy, ...change }, prepare), ...fallbacks])
+  const [primary, ...fallbacks] = chainOf(self)
+  return fromChain([invocation.makeLink(primary, { ...primary.policy, ...change }), ...fallbacks])
 }
 
 /**

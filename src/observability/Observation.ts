@@ -111,6 +111,18 @@ export const Attribute = {
   version: "langfuse.version"
 } as const
 
+const maxKeys = 1_000
+const metadataKeys = new Map<string, string>()
+
+/** The attribute's name of a metadata key. A text put together anew each time is hashed anew each time. */
+const metadataKey = (key: string): string => {
+  const known = metadataKeys.get(key)
+  if (known !== undefined) return known
+  const name = Attribute.metadata + key
+  if (metadataKeys.size < maxKeys) metadataKeys.set(key, name)
+  return name
+}
+
 /** A metadata value as an attribute: numbers and booleans stay, text is redacted, all else becomes redacted JSON. */
 const scalar = (value: unknown): string | number | boolean =>
   typeof value === "number" || typeof value === "boolean"
@@ -140,7 +152,7 @@ export const attributes = (options: Options): Record<string, unknown> => {
   }
   for (const key in options.metadata) {
     const value = options.metadata[key]
-    if (value !== undefined) out[Attribute.metadata + key] = scalar(value)
+    if (value !== undefined) out[metadataKey(key)] = scalar(value)
   }
   return out
 }

@@ -8,12 +8,13 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/TestClock"
 import * as Agent from "../../src/agent/Agent.js"
+import * as Trace from "../../src/observability/Trace.js"
 import * as Chaos from "../../src/resilience/Chaos.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
 import * as Fallback from "../../src/resilience/Fallback.js"
 import * as RetryBudget from "../../src/resilience/RetryBudget.js"
 import * as Timeout from "../../src/resilience/Timeout.js"
-import { finish, permanent, signal, transient } from "../resilience/support.js"
+import { finish, permanent, signal, transient, tree } from "../resilience/support.js"
 
 const plain: Agent.Policy = { retry: { jitter: false } }
 const own = Effect.provide([CircuitBreaker.layerRegistry, RetryBudget.layerUnlimited])
@@ -283,6 +284,42 @@ describe("Agent: Schemas", () => {
       assert.propertyVal(error, "_tag", "ParseError")
       assert.strictEqual(asked, 2)
     }).pipe(own)
+  )
+
+  it.effect("an answer that chaos malforms is decoded like any other: tried once more, counted and traced", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const agent = Agent.make("a", (_: string) => Effect.sync(() => ({ price: String(++asked) })), {
+        output: Answer,
+        retry: { maxAttempts: 5, base: 0 }
+      })
+      const malformed = Chaos.layer({ rate: 1, faults: ["malformed"] })
+      const error = failureOf(yield* finish(agent.invoke("").pipe(Effect.provide(malformed))))
+      assert.propertyVal(error, "_tag", "ParseError")
+      assert.strictEqual(asked, 2)
+      assert.strictEqual((yield* (yield* CircuitBreaker.Registry).get("a").snapshot).failureCount, 2)
+      const attempts = (yield* tree).filter(({ name }) => name === "attempt")
+      assert.deepStrictEqual(
+        attempts.map(({ level, metadata }) => [level, metadata["injected_fault"], metadata["error_type"]]),
+        [
+          ["WARNING", "malformed", "ParseError"],
+          ["ERROR", "malformed", "ParseError"]
+        ]
+      )
+      // what still decodes is an answer: the operators see what a client would have returned
+      const other = Chaos.layer({ rate: 1, faults: ["malformed"], malform: () => ({ price: "-1" }) })
+      assert.deepStrictEqual(yield* agent.invoke("").pipe(Effect.provide(other)), { price: -1 })
+      const derived = agent.pipe(
+        Agent.withRetry({ maxAttempts: 1 }),
+        Agent.orElse(Agent.make("b", (_: string) => Effect.succeed({ price: 0 })))
+      )
+      assert.deepStrictEqual(
+        yield* derived
+          .invoke("")
+          .pipe(Effect.provide(Chaos.layer({ rate: 0, rates: { a: 1 }, faults: ["malformed"] }))),
+        { price: 0 }
+      )
+    }).pipe(own, Effect.provide(Trace.layerRecorder()))
   )
 
   it.effect("the input is validated first: what is wrong is not tried, not counted, and may suit the fallback", () =>

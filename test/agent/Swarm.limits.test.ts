@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Stream from "effect/Stream"
 import * as Agent from "../../src/agent/Agent.js"
 import * as Swarm from "../../src/agent/Swarm.js"
 import * as Trace from "../../src/observability/Trace.js"
@@ -69,6 +70,38 @@ describe("Swarm: early stop", () => {
         ["failing", "failed", "own"],
         ["slow", "stopped", "AgentStoppedError"]
       ])
+    }).pipe(own)
+  )
+
+  it.effect("later stages are not begun, and are missing like all that was stopped", () =>
+    Effect.gen(function* () {
+      let judged = 0
+      const judge = Agent.make("judge", (_: unknown) => Effect.sync(() => judged++), once)
+      const staged = (earlyStop: boolean) => {
+        const { failing, quick } = parts()
+        return Swarm.make("s", { required: { quick: quick.agent, failing: failing.agent }, earlyStop }).pipe(
+          Swarm.followedBy({ judge }),
+          Swarm.followedBy({ second: judge })
+        )
+      }
+      for (const earlyStop of [true, false]) {
+        const events: Array<string> = []
+        const [exit] = yield* timed(staged(earlyStop).run(""))
+        const [streamed] = yield* timed(
+          Stream.runForEach(Swarm.stream(staged(earlyStop), ""), (event) =>
+            Effect.sync(() => events.push(event._tag === "Completed" ? "" : event.agent))
+          )
+        )
+        const expected = [
+          ["failing", "failed", "own"],
+          ["judge", "stopped", "AgentStoppedError"],
+          ["second", "stopped", "AgentStoppedError"]
+        ]
+        assert.deepStrictEqual(summary(Swarm.gaps(criticalOf(exit))), expected)
+        assert.deepStrictEqual(summary(Swarm.gaps(criticalOf(streamed))), expected)
+        assert.deepStrictEqual(events, ["quick", "failing", "judge", "second"])
+      }
+      assert.strictEqual(judged, 0)
     }).pipe(own)
   )
 

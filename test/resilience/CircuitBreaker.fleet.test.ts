@@ -13,10 +13,13 @@ import * as Database from "../../src/database/Database.js"
 import * as CircuitBreakerSql from "../../src/resilience/CircuitBreaker/Sql.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
 import * as TestDatabases from "../support/databases.js"
+import * as PostgresServer from "../support/postgresServer.js"
 import * as processes from "../support/processes.js"
 import { transient } from "./support.js"
 
 const postgres = TestDatabases.backends.find(({ name }) => name === "postgres")
+
+type Order = "ok" | "fail" | "hang" | "many" | "finish" | "state" | "open" | "watch" | "reset" | "load" | "count"
 
 const started = (env: Readonly<Record<string, string>>, permits: number) =>
   Effect.gen(function* () {
@@ -24,18 +27,28 @@ const started = (env: Readonly<Record<string, string>>, permits: number) =>
     const child = yield* processes.start(file, { env: { ...env, PERMITS: String(permits) } })
     yield* child.saw("listens on")
     const port = /listens on (\d+);/.exec(child.output())?.[1]
-    const order = (what: "ok" | "fail" | "hang" | "many" | "finish" | "state") =>
+    const order = (what: Order) =>
       Effect.promise((signal) => fetch(`http://127.0.0.1:${port}/${what}`, { signal }).then((answer) => answer.text()))
     return { ...child, order, moved: (from: string, to: string) => child.saw(`moved ${from} ${to};`) }
   })
 
-const three = (permits: number) =>
+const threeOn = (env: Readonly<Record<string, string>>, permits: number) => {
+  const one = started(env, permits)
+  return Effect.all([one, one, one], { concurrency: 3 })
+}
+
+const three = (permits: number, resetAfter = 300) =>
   Effect.gen(function* () {
     assert(postgres !== undefined)
     const { env } = yield* postgres.create
-    const one = started(env, permits)
-    return yield* Effect.all([one, one, one], { concurrency: 3 })
+    return yield* threeOn({ ...env, RESET_AFTER: String(resetAfter) }, permits)
   })
+
+/** A server that may be stopped without taking anything from other tests. */
+const ownServer = Effect.acquireRelease(
+  Effect.promise(() => PostgresServer.start()),
+  (server) => Effect.promise(() => server.stop())
+)
 
 /** Waits for what must come in a moment, and says what did not. */
 const soon = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) =>
@@ -96,6 +109,99 @@ describe("CircuitBreaker on one Postgres", () => {
         )
       }),
     120_000
+  )
+
+  it.scopedLive(
+    "an opening in one rejects in all within a second",
+    () =>
+      Effect.gen(function* () {
+        const [a, b, c] = yield* three(1, 60_000)
+        const took: Array<number> = []
+        for (let n = 0; n < 7; n++) {
+          const watching = yield* Effect.fork(Effect.all([b.order("watch"), c.order("watch")], { concurrency: 2 }))
+          const opened = Number(yield* a.order("open"))
+          const rejected = yield* soon("a rejection elsewhere", Fiber.join(watching))
+          took.push(Math.max(...rejected.map(Number)) - opened)
+          yield* a.order("reset")
+          yield* soon(
+            "a closing",
+            Effect.forEach([b, c], ({ order }) => until(order("state"), "closed"), { concurrency: 2 })
+          )
+        }
+        // the middle one of seven: one of them alone would say how busy the machine was just then
+        took.sort((one, other) => one - other)
+        assert.isAtMost(took[3] ?? Number.NaN, 1000, `milliseconds: ${took.join(", ")}`)
+      }),
+    120_000
+  )
+
+  it.scopedLive(
+    "one process killed, the server restarted under load: no call is lost, each goes on by itself and says so, and then they share again",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* ownServer
+        const [a, b, c] = yield* threeOn({ DATABASE_URL: server.url }, 1)
+        type Process = typeof a
+        const count = ({ order }: Process) =>
+          Effect.map(order("count"), (text): { readonly calls: number; readonly lost: number } => JSON.parse(text))
+        const said = ({ output }: Process, what: string, times: number) =>
+          Effect.repeat(
+            Effect.delay(
+              Effect.sync(() => output().split(what).length - 1),
+              "20 millis"
+            ),
+            { until: (seen) => seen >= times }
+          )
+        const moved = (process: Process, times: number) => said(process, "moved closed open;", times)
+        yield* Effect.forEach([a, b, c], ({ order }) => order("load"))
+        yield* a.order("open")
+        yield* soon("an opening elsewhere", Effect.all([moved(b, 1), moved(c, 1)]))
+        yield* a.order("reset")
+        yield* soon("a closing", Effect.all([b.moved("open", "closed"), c.moved("open", "closed")]))
+
+        yield* c.kill("SIGKILL")
+        assert.strictEqual((yield* c.exited).signal, "SIGKILL")
+
+        for (const [index, immediate] of [false, true].entries()) {
+          const times = index + 1
+          yield* Effect.promise(() => server.halt({ immediate }))
+          yield* soon(
+            "that they go on by themselves",
+            Effect.forEach([a, b], (each) => said(each, "go by what this process knows", times))
+          )
+          // what one finds out meanwhile only it knows
+          yield* a.order("open")
+          assert.strictEqual(yield* a.order("state"), "open")
+          assert.strictEqual(yield* b.order("ok"), "answer")
+          const before = yield* Effect.forEach([a, b], count)
+          yield* soon(
+            "calls that go on",
+            Effect.forEach([a, b], (each, n) =>
+              Effect.repeat(Effect.delay(count(each), "20 millis"), {
+                until: ({ calls }) => calls >= (before[n]?.calls ?? 0) + 200
+              })
+            )
+          )
+          assert.strictEqual(yield* b.order("state"), "closed")
+
+          yield* Effect.promise(() => server.resume())
+          yield* soon("the opening elsewhere", moved(b, times + 1))
+          yield* soon(
+            "that they share again",
+            Effect.forEach([a, b], (each) => said(each, "share their state again", times))
+          )
+          yield* soon("a probe", until(b.order("ok"), "answer"))
+          yield* soon(
+            "a closing",
+            Effect.forEach([a, b], ({ order }) => until(order("state"), "closed"))
+          )
+        }
+        for (const { calls, lost } of yield* Effect.forEach([a, b], count)) {
+          assert.isAbove(calls, 400)
+          assert.strictEqual(lost, 0)
+        }
+      }),
+    180_000
   )
 
   it.scopedLive(

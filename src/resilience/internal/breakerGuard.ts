@@ -3,40 +3,62 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
 import * as Stream from "effect/Stream"
 import * as Observation from "../../observability/Observation.js"
-import type { CircuitBreaker, Options, State, Transition, TypeId } from "../CircuitBreaker.js"
+import type { CircuitBreaker, Options, Snapshot, State, Transition, TypeId } from "../CircuitBreaker.js"
 import * as Failure from "../Failure.js"
 import { type Adopted, Machine } from "./breaker.js"
 import { type CircuitBreakerOpenError, rejection } from "./breakerError.js"
-import { defaultBreakMillis, type Settings, settingsOf } from "./breakerSettings.js"
+import { defaultBreakMillis, runtimeOf, type Settings, settingsOf } from "./breakerSettings.js"
 import * as numbers from "./numbers.js"
 
 /** The type id is declared here, so that this module needs nothing of the public one when it runs. */
 export const typeId: TypeId = Symbol.for("holdfast/CircuitBreaker") as TypeId
+
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
 /** What others must know of a breaker that is shared with them. */
 export interface Entry {
   readonly id: string
   readonly machine: Machine
   readonly settings: () => Settings
-  /** Takes over what others have brought about, and tells of it. */
-  readonly adopt: (other: Adopted, now: number, steps: number) => Effect.Effect<void>
+  /** Takes over what others have brought about, and tells of it, in one step of the program. */
+  readonly adopt: (fiber: AnyFiber, other: Adopted, now: number, steps: number) => void
 }
 
 /** How a breaker is shared; absent for one of its own. */
 export interface Sharing {
   /** It has moved by itself, or by hand. Does not wait. */
   readonly moved: (byHand: boolean, from: State) => void
-  /** Whether a probe may go: the name of its lease, nothing when it goes without one, or `false`. Never fails. */
-  readonly lease: Effect.Effect<string | undefined | false>
+  /**
+   * Whether a probe may go: the name of its lease, nothing when it goes without one, or `false`. Never fails. Runs where nothing interrupts it but
+   * in what is restored, so that no lease is granted to nobody.
+   */
+  readonly lease: (restore: Restore) => Effect.Effect<string | undefined | false>
   /** A probe has ended. Does not wait. */
   readonly settle: (lease: string, success: boolean) => void
 }
 
-type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+const machines = new WeakMap<CircuitBreaker, Machine>()
+
+/** {@link CircuitBreaker.snapshot} at once, of a breaker that was made here. */
+export const inspect = (breaker: CircuitBreaker, clock: Clock.Clock): Snapshot | undefined => {
+  const machine = machines.get(breaker)
+  return machine === undefined ? undefined : snapshotOf(machine, clock)
+}
+
+const snapshotOf = (machine: Machine, clock: Clock.Clock): Snapshot => ({
+  state: machine.state,
+  failureCount: machine.failureCount(),
+  // only an open circuit has a break that will end
+  retryAfterMillis: machine.state === "open" ? machine.retryAfterMillis(numbers.monotonic(clock)) : 0
+})
 
 const clockOf = (fiber: AnyFiber): Clock.Clock => Context.unsafeGet(fiber.currentDefaultServices, Clock.Clock)
 
@@ -73,19 +95,19 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
   const subscribers = new Set<(transition: Transition) => void>()
   let sharing: Sharing | undefined
 
-  /** Asked in the same step of the program as the machine: a move is told to all at once, and seen under whoever caused it. */
-  const announce = (by: "itself" | "hand" | "others" = "itself"): Effect.Effect<void> | undefined => {
+  /**
+   * Asked in the same step of the program as the machine: a move is told to all at once, and seen under whoever caused it. Not as an effect to be
+   * run next: whoever is interrupted before that would take it with him.
+   */
+  const announce = (fiber: AnyFiber, by: "itself" | "hand" | "others" = "itself"): void => {
     const moved = machine.take()
-    if (moved === undefined) return undefined
+    if (moved === undefined) return
     for (const subscriber of subscribers) subscriber(moved)
     if (by !== "others") sharing?.moved(by === "hand", moved.from)
-    return Effect.uninterruptible(observe(moved))
+    Runtime.runFork(runtimeOf(fiber))(observe(moved))
   }
 
-  const then = <A, E>(told: Effect.Effect<void> | undefined, result: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    told === undefined ? result : Effect.zipRight(told, result)
-
-  /** Takes a result in. A break that cannot be worked out is one of the default length, and the mistake shows. */
+  /** Takes a result in. A break that cannot be worked out is one of the default length, and the mistake is what comes back. */
   const release = (
     fiber: AnyFiber,
     permit: number,
@@ -93,8 +115,11 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
     began: number,
     now: number,
     failure?: Failure.Failure
-  ): Effect.Effect<void> | undefined => {
-    if (!machine.release(permit, success, now - began, now)) return announce()
+  ): Effect.Effect<never> | undefined => {
+    if (!machine.release(permit, success, now - began, now)) {
+      announce(fiber)
+      return undefined
+    }
     let pause = defaultBreakMillis
     let mistake: Effect.Effect<never> | undefined
     try {
@@ -111,13 +136,13 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
     }
     // asked anew: a rule that does not look at the time gets none
     machine.open(numbers.monotonic(clockOf(fiber)), Math.max(pause, failure?.retryAfterMillis ?? 0))
-    const told = announce()
-    return mistake === undefined ? told : then(told, mistake)
+    announce(fiber)
+    return mistake
   }
 
   const succeeded = <A>(fiber: AnyFiber, permit: number, began: number, value: A): Effect.Effect<A> => {
     const now = settings.timed ? numbers.monotonic(clockOf(fiber)) : 0
-    return then(release(fiber, permit, true, began, now), Effect.succeed(value))
+    return release(fiber, permit, true, began, now) ?? Exit.succeed(value)
   }
 
   const failed = <E>(
@@ -130,16 +155,16 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
     const classify = settings.classify ?? Context.get(fiber.currentContext, Failure.CurrentClassifier)
     let success: boolean | undefined
     let failure: Failure.Failure | undefined
-    let told: Effect.Effect<void> | undefined
+    let mistake: Effect.Effect<never> | undefined
     // a classifier that throws must not keep the permit
     try {
       failure = Failure.fromCause(cause, classify, () => clock.unsafeCurrentTimeMillis())
       const counts = Failure.isRetryable(failure) || (Failure.isReal(failure) && Option.isSome(Cause.dieOption(cause)))
       success = counts ? false : undefined
     } finally {
-      told = release(fiber, permit, success, began, numbers.monotonic(clock), failure)
+      mistake = release(fiber, permit, success, began, numbers.monotonic(clock), failure)
     }
-    return then(told, Effect.failCause(cause))
+    return mistake ?? Exit.failCause(cause)
   }
 
   /** Runs what has its permit, in a region that is not interruptible. */
@@ -175,34 +200,30 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
       Effect.withFiberRuntime((fiber): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
         const now = numbers.monotonic(clockOf(fiber))
         const permit = machine.acquire(now)
-        const told = announce() ?? Effect.void
-        if (permit < 0) return Effect.zipRight(told, reject(now))
+        announce(fiber)
+        if (permit < 0) return reject(now)
         const body = restore(self)
-        if (sharing === undefined || machine.state !== "half-open") {
-          return Effect.zipRight(told, probe(fiber, body, permit, undefined))
-        }
-        const asked = Effect.onInterrupt(restore(sharing.lease), () =>
+        if (sharing === undefined || machine.state !== "half-open") return probe(fiber, body, permit, undefined)
+        const asked = Effect.onInterrupt(sharing.lease(restore), () =>
           Effect.sync(() => machine.release(permit, undefined, 0, now))
         )
-        return Effect.zipRight(
-          told,
-          Effect.flatMap(asked, (lease): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
-            if (lease !== false) return probe(fiber, body, machine.retake(permit), lease)
-            machine.release(permit, undefined, 0, now)
-            if (machine.state === "closed" || machine.state === "disabled") {
-              return probe(fiber, body, machine.generation, undefined)
-            }
-            machine.rejected++
-            return reject(numbers.monotonic(clockOf(fiber)))
-          })
-        )
+        return Effect.flatMap(asked, (lease): Effect.Effect<A, E | CircuitBreakerOpenError, R> => {
+          if (lease !== false) return probe(fiber, body, machine.retake(permit), lease)
+          machine.release(permit, undefined, 0, now)
+          if (machine.state === "closed" || machine.state === "disabled") {
+            return probe(fiber, body, machine.generation, undefined)
+          }
+          machine.rejected++
+          return reject(numbers.monotonic(clockOf(fiber)))
+        })
       })
     )
 
   const byHand = (act: () => void): Effect.Effect<void> =>
-    Effect.suspend(() => {
+    Effect.withFiberRuntime((fiber) => {
       act()
-      return announce("hand") ?? Effect.void
+      announce(fiber, "hand")
+      return Effect.void
     })
 
   const breaker: CircuitBreaker = {
@@ -210,11 +231,7 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
     name,
     key,
     state: Effect.sync(() => machine.state),
-    snapshot: Effect.map(Effect.clock, (clock) => ({
-      state: machine.state,
-      failureCount: machine.failureCount(),
-      retryAfterMillis: machine.retryAfterMillis(numbers.monotonic(clock))
-    })),
+    snapshot: Effect.map(Effect.clock, (clock) => snapshotOf(machine, clock)),
     metrics: Effect.map(Effect.clock, (clock) => {
       const { calls, failures, slow } = machine.tally(numbers.monotonic(clock))
       return {
@@ -269,15 +286,15 @@ export const make = (name: string, options: Options, connect?: (entry: Entry) =>
         return reject(now)
       })
   }
+  machines.set(breaker, machine)
   sharing = connect?.({
     id: idOf(name, key),
     machine,
     settings: () => settings,
-    adopt: (other, now, steps) =>
-      Effect.suspend(() => {
-        machine.adopt(other, now, steps)
-        return announce("others") ?? Effect.void
-      })
+    adopt: (fiber, other, now, steps) => {
+      machine.adopt(other, now, steps)
+      announce(fiber, "others")
+    }
   })
   return breaker
 }

@@ -1,8 +1,9 @@
 /** What a person writes of a breaker, checked once and made into what the machine reads. */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as FiberRef from "effect/FiberRef"
+import * as FiberRefs from "effect/FiberRefs"
 import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import * as ScheduleDecision from "effect/ScheduleDecision"
@@ -27,15 +28,13 @@ export interface Settings extends MachineSettings {
   readonly classify: Failure.Classifier | undefined
 }
 
-/** Runs a step of a schedule at once, with the services of the fiber that opened the breaker. */
-const now = <A>(effect: Effect.Effect<A>, fiber: AnyFiber): A =>
-  Runtime.runSync(
-    Runtime.make({
-      context: fiber.currentContext,
-      runtimeFlags: Runtime.defaultRuntime.runtimeFlags,
-      fiberRefs: fiber.getFiberRefs()
-    })
-  )(effect)
+/** All that a fiber runs in, but for an interruption that is on its way to it. */
+export const runtimeOf = (fiber: AnyFiber): Runtime.Runtime<never> =>
+  Runtime.make({
+    context: fiber.currentContext,
+    runtimeFlags: Runtime.defaultRuntime.runtimeFlags,
+    fiberRefs: FiberRefs.delete(fiber.getFiberRefs(), FiberRef.interruptedCause)
+  })
 
 /** Steps a schedule as often as the breaker has opened since it was last closed; one that has ended keeps its last pause. */
 const bySchedule = (schedule: Schedule.Schedule<unknown, Opening>): Pause => {
@@ -54,7 +53,7 @@ const bySchedule = (schedule: Schedule.Schedule<unknown, Opening>): Pause => {
     // openings that others brought about are stepped over too
     for (; steps < opening.openings; steps++) {
       if (ended) continue
-      const [next, , decision] = now(schedule.step(at, opening, state), fiber)
+      const [next, , decision] = Runtime.runSync(runtimeOf(fiber))(schedule.step(at, opening, state))
       state = next
       if (ScheduleDecision.isContinue(decision)) last = Math.max(0, ScheduleIntervals.start(decision.intervals) - at)
       else ended = true

@@ -8,7 +8,7 @@ import type * as Scope from "effect/Scope"
 import * as Observation from "../../observability/Observation.js"
 import { CircuitBreakerStoreError, type Shared, type StoreService } from "../CircuitBreaker/Store.js"
 import type { SharedOptions } from "../CircuitBreaker.js"
-import type { Entry, Sharing } from "./breakerGuard.js"
+import type { Entry, Restore, Sharing } from "./breakerGuard.js"
 import * as numbers from "./numbers.js"
 
 export interface Times {
@@ -108,7 +108,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
      * for: an answer that is older was on its way while a newer one came, but a store that is behind even that was emptied and begins anew.
      */
     const heed = (member: Member, shared: Shared | undefined, before: number | undefined): Effect.Effect<void> =>
-      Effect.suspend(() => {
+      Effect.withFiberRuntime((fiber) => {
         if (shared === undefined || member.dirty !== undefined) return Effect.void
         const known = member.known ?? 0
         const emptied = shared.version < (before ?? 0)
@@ -117,7 +117,8 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
           return Effect.void
         }
         member.known = shared.version
-        return member.entry.adopt(shared, now(), emptied ? Number.POSITIVE_INFINITY : shared.version - known)
+        member.entry.adopt(fiber, shared, now(), emptied ? Number.POSITIVE_INFINITY : shared.version - known)
+        return Effect.void
       })
 
     const settle = (member: Member): Effect.Effect<void, CircuitBreakerStoreError> =>
@@ -213,7 +214,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
     })
     yield* Effect.forkScoped(Effect.forever(Effect.zipRight(step, Effect.timeoutOption(wake.await, times.poll))))
 
-    const leaseOf = (member: Member): Effect.Effect<string | undefined | false> =>
+    const leaseOf = (member: Member, restore: Restore): Effect.Effect<string | undefined | false> =>
       Effect.suspend(() => {
         const at = now()
         const slow = waitingSince !== undefined && at - waitingSince > times.lease
@@ -224,7 +225,13 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
         const { halfOpenWaitMillis, permits } = settings()
         const lease = crypto.randomUUID()
         const before = member.known
-        return inTime(store.lease({ id, lease, permits, expiresAfterMillis: halfOpenWaitMillis }), times.lease).pipe(
+        const asked = inTime(store.lease({ id, lease, permits, expiresAfterMillis: halfOpenWaitMillis }), times.lease)
+        // it may have been granted, or may yet be, to nobody
+        const giveBack = () => {
+          member.settled.push({ lease, success: false })
+          wake.unsafeOpen()
+        }
+        return Effect.onInterrupt(restore(asked), () => Effect.sync(giveBack)).pipe(
           Effect.flatMap(({ current, granted }) => {
             // the store was emptied: there is nobody to share with
             if (current === undefined) return Effect.succeed(undefined)
@@ -232,8 +239,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
             return Effect.as(heed(member, current, before), granted ? lease : (false as const))
           }),
           Effect.catchAll((error) => {
-            // it may yet be granted, to nobody
-            member.settled.push({ lease, success: false })
+            giveBack()
             return Effect.as(failed(error), undefined)
           })
         )
@@ -260,7 +266,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
           member.dirty = byHand || member.dirty === "hand" ? "hand" : "itself"
           wake.unsafeOpen()
         },
-        lease: leaseOf(member),
+        lease: (restore) => leaseOf(member, restore),
         settle: (lease, success) => {
           member.settled.push({ lease, success })
           wake.unsafeOpen()

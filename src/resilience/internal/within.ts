@@ -26,18 +26,21 @@ const runtimeOf = <R>(fiber: AnyFiber): Runtime.Runtime<R> =>
     fiberRefs: fiber.getFiberRefs()
   })
 
-/** Calls back once when the time is over, unless it is cleared before. Under another Clock than the real one, such as a test's, a fiber sleeps. */
-const startTimer = (fiber: AnyFiber, millis: number, elapsed: () => void): (() => void) => {
-  if (clockOf(fiber) === liveClock && millis <= longestTimer) {
-    const timer = setTimeout(elapsed, millis)
-    return () => clearTimeout(timer)
-  }
+type Timer = NodeJS.Timeout | { readonly sleeper: Fiber.RuntimeFiber<void>; readonly elapsed: () => void }
+
+/** Calls back once when the time is over, unless it is stopped before. Under another Clock than the real one, such as a test's, a fiber sleeps. */
+const startTimer = (fiber: AnyFiber, millis: number, elapsed: () => void): Timer => {
+  if (clockOf(fiber) === liveClock && millis <= longestTimer) return setTimeout(elapsed, millis)
   const sleeper = Runtime.runFork(runtimeOf<never>(fiber), Effect.sleep(millis))
   sleeper.addObserver(elapsed)
-  return () => {
-    sleeper.removeObserver(elapsed)
-    sleeper.unsafeInterruptAsFork(FiberId.none)
-  }
+  return { sleeper, elapsed }
+}
+
+const stopTimer = (timer: Timer): void => {
+  if ("sleeper" in timer) {
+    timer.sleeper.removeObserver(timer.elapsed)
+    timer.sleeper.unsafeInterruptAsFork(FiberId.none)
+  } else clearTimeout(timer)
 }
 
 /** Whether an interruption of this fiber would reach no other: it has forked none that is still running. */
@@ -58,33 +61,37 @@ const inPlace = <A, E, R, T>(
   onTimeout: () => T
 ): Effect.Effect<A, E | T, R> =>
   Effect.uninterruptibleMask((restore) => {
-    const mark = FiberId.unsafeMake()
-    let isOver = false
-    const clear = startTimer(fiber, millis, () => {
-      isOver = true
+    // made when it is needed, as all that only a timeout needs
+    let mark: FiberId.Runtime | undefined
+    const timer = startTimer(fiber, millis, () => {
+      mark = FiberId.unsafeMake()
       fiber.unsafeInterruptAsFork(mark)
-    })
-    /** Takes the mark back. Whoever else has interrupted the fiber meanwhile has done so. */
-    const recover: Effect.Effect<never, T> = Effect.suspend(() => {
-      const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
-      // the body ended by itself while the signal was on its way
-      if (!HashSet.has(Cause.interruptors(interrupted), mark)) return Effect.zipRight(Effect.yieldNow(), recover)
-      const others = Cause.filter(interrupted, (cause) => !(cause._tag === "Interrupt" && cause.fiberId === mark))
-      return Effect.zipRight(
-        FiberRef.set(FiberRef.interruptedCause, others),
-        Cause.isEmpty(others) ? Effect.failSync(onTimeout) : Effect.failCause(others)
-      )
     })
     return Effect.matchCauseEffect(restore(self), {
       onFailure: (cause): Effect.Effect<A, E | T> => {
-        clear()
-        return isOver ? recover : Effect.failCause(cause)
+        stopTimer(timer)
+        return mark === undefined ? Exit.failCause(cause) : recover(fiber, mark, onTimeout)
       },
       onSuccess: (value): Effect.Effect<A, E | T> => {
-        clear()
-        return isOver ? recover : Exit.succeed(value)
+        stopTimer(timer)
+        return mark === undefined ? Exit.succeed(value) : recover(fiber, mark, onTimeout)
       }
     })
+  })
+
+/** Takes the mark back. Whoever else has interrupted the fiber meanwhile has done so. */
+const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, onTimeout: () => T): Effect.Effect<never, T> =>
+  Effect.suspend(() => {
+    const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
+    // the body ended by itself while the signal was on its way
+    if (!HashSet.has(Cause.interruptors(interrupted), mark)) {
+      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, onTimeout))
+    }
+    const others = Cause.filter(interrupted, (cause) => !(cause._tag === "Interrupt" && cause.fiberId === mark))
+    return Effect.zipRight(
+      FiberRef.set(FiberRef.interruptedCause, others),
+      Cause.isEmpty(others) ? Effect.failSync(onTimeout) : Effect.failCause(others)
+    )
   })
 
 /**
@@ -105,16 +112,16 @@ const forked = <A, E, R, T>(
     const body = Runtime.runFork(runtimeOf<R>(fiber), self, { immediate: false })
     const stop = wait ? Fiber.interrupt(body) : Fiber.interruptFork(body)
     const ended = (exit: Exit.Exit<A, E>) => {
-      clear()
+      stopTimer(timer)
       resume(exit._tag === "Failure" ? exit : Effect.zipRight(body.inheritAll, exit))
     }
-    const clear = startTimer(fiber, millis, () => {
+    const timer = startTimer(fiber, millis, () => {
       body.removeObserver(ended)
       resume(Effect.uninterruptible(Effect.zipRight(stop, Effect.failSync(onTimeout))))
     })
     body.addObserver(ended)
     return Effect.suspend(() => {
-      clear()
+      stopTimer(timer)
       body.removeObserver(ended)
       return stop
     })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Failure from "../../src/resilience/Failure.js"
+import * as Failure from "../../../src/resilience/Failure.js"
 
 const classify = (error: unknown) => Failure.classify(error)
 const error = (fields: object) => Object.assign(new Error("no"), fields)

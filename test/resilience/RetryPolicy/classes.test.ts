@@ -9,12 +9,12 @@ import * as TestClock from "effect/TestClock"
 import * as TestContext from "effect/TestContext"
 import * as fc from "fast-check"
 import { expectTypeOf } from "vitest"
-import * as Trace from "../../src/observability/Trace.js"
-import * as Failure from "../../src/resilience/Failure.js"
-import * as RetryBudget from "../../src/resilience/RetryBudget.js"
-import * as RetryPolicy from "../../src/resilience/RetryPolicy.js"
-import * as Timeout from "../../src/resilience/Timeout.js"
-import { finish, permanent, signal, transient, tree } from "./support.js"
+import * as Trace from "../../../src/observability/Trace.js"
+import * as Failure from "../../../src/resilience/Failure.js"
+import * as RetryBudget from "../../../src/resilience/RetryBudget.js"
+import * as RetryPolicy from "../../../src/resilience/RetryPolicy.js"
+import * as Timeout from "../../../src/resilience/Timeout.js"
+import { finish, permanent, signal, transient, tree } from "../support.js"
 
 const limited = (retryAfter?: number) => Object.assign(new Error("slow down"), { status: 429, retryAfter })
 const decode = () => new SyntaxError("no JSON")

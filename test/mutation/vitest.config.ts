@@ -1,0 +1,27 @@
+import { defineConfig } from "vitest/config"
+import { BaseSequencer } from "vitest/node"
+
+/** What takes more than a second goes last: most mutants never get there. */
+const slow = /(Bulkhead|chatClient|RetryPolicy.classes|Hedge|sharing|store|within)\.test\.ts$/
+
+class QuickestFirst extends BaseSequencer {
+  override async sort(files: Parameters<BaseSequencer["sort"]>[0]) {
+    const rank = ({ moduleId }: (typeof files)[number]) => `${slow.test(moduleId) ? 1 : 0} ${moduleId}`
+    return files.sort((a, b) => rank(a).localeCompare(rank(b)))
+  }
+}
+
+/** The operators' own tests, without those that take long: processes of their own, and the breaker's 10,000 sequences. */
+export default defineConfig({
+  test: {
+    include: ["test/resilience/**/*.test.ts"],
+    exclude: ["test/resilience/CircuitBreaker.fleet.test.ts", "test/resilience/CircuitBreaker.model.test.ts"],
+    globalSetup: ["test/support/globalSetup.ts"],
+    setupFiles: ["test/mutation/setup.ts"],
+    testTimeout: 10_000,
+    hookTimeout: 30_000,
+    sequence: { sequencer: QuickestFirst },
+    // One thread for all files: a fresh one for each mutant is enough.
+    poolOptions: { threads: { isolate: false } }
+  }
+})
