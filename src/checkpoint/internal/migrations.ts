@@ -101,5 +101,6 @@ export const requires: Readonly<Record<string, ReadonlyArray<string>>> = {
     "type",
     "blob",
     "task_path"
-  ]
+  ],
+  holdfast_leases: ["thread_id", "run", "holder", "since", "expires_at", "writes"]
 }
