@@ -9,15 +9,11 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { CheckpointError, type ThreadBusyError, type Written } from "../CheckpointError.js"
+import { CheckpointError, type Written } from "../CheckpointError.js"
 
 export interface Runner {
   /** Runs at once, up to the first wait. Rejects with the effect's own error, always an `Error`. */
-  readonly run: <A>(
-    operation: string,
-    threadId: string | undefined,
-    effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
-  ) => Promise<A>
+  readonly run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, Error>) => Promise<A>
 }
 
 const writing: ReadonlyArray<string> = ["put", "putWrites", "deleteThread"]
@@ -32,7 +28,7 @@ const closed = (operation: string, threadId: string | undefined, written: Writte
   })
 
 /** What LangGraph is to see: the error itself, for it looks at its name. */
-const toError = (cause: Cause.Cause<CheckpointError | ThreadBusyError>, otherwise: () => CheckpointError): Error => {
+const toError = (cause: Cause.Cause<Error>, otherwise: () => CheckpointError): Error => {
   if (Cause.isInterruptedOnly(cause)) return otherwise()
   // a failure under a span is a proxy of the error that knows the span: the caller gets the error
   const error = Cause.originalError(Cause.squash(cause))
@@ -65,11 +61,7 @@ export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(functi
     )
   )
   return {
-    run: <A>(
-      operation: string,
-      threadId: string | undefined,
-      effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
-    ) =>
+    run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, Error>) =>
       new Promise<A>((resolve, reject) => {
         if (!open) {
           reject(closed(operation, threadId, "no"))
