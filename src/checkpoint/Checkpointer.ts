@@ -25,6 +25,7 @@ import * as runner from "./internal/runner.js"
 import { SqlSaver } from "./internal/saver.js"
 import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
+import * as Retention from "./Retention.js"
 import * as Serializer from "./Serializer.js"
 
 export {
@@ -150,6 +151,12 @@ export interface Service extends BaseCheckpointSaver {
     threadId: string,
     options?: { readonly limit?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<HistoryEntry>, CheckpointError | CheckpointNotFoundError>
+  /** As `Retention`'s, for a caller who knows promises. */
+  readonly prune: (options: Retention.PruneOptions) => Promise<Retention.Report>
+  /** As `Retention`'s, for a caller who knows promises. */
+  readonly expire: (options: Retention.ExpireOptions) => Promise<Retention.Report>
+  /** As `Retention`'s, for a caller who knows promises: gives the number of checkpoints. */
+  readonly copyThread: (from: string, to: string) => Promise<number>
 }
 
 /**
@@ -181,14 +188,21 @@ export class Checkpointer extends Context.Tag("holdfast/Checkpointer")<Checkpoin
 class Saver extends SqlSaver implements Service {
   readonly threads: Service["threads"]
   readonly history: Service["history"]
+  readonly prune: Service["prune"]
+  readonly expire: Service["expire"]
+  readonly copyThread: Service["copyThread"]
   constructor(
     rows: store.Store,
     writers: fencing.Fencing,
     running: runner.Runner,
     json: Serializer.Serializer,
-    serde: SerializerProtocol
+    { encryption, serde = json }: Options
   ) {
     super(rows, writers, running, json, serde)
+    const retention = Retention.overStore(rows, encryption)
+    this.prune = (options) => running.run("prune", options.threadId, retention.prune(options))
+    this.expire = (options) => running.run("expire", options.threadId, retention.expire(options))
+    this.copyThread = (from, to) => running.run("copyThread", from, retention.copyThread(from, to))
     this.threads = (options) => overview.threads(rows, json, options?.limit ?? 100)
     this.history = (threadId, options) => overview.history(rows, json, threadId, options?.limit ?? 1000)
   }
@@ -206,7 +220,7 @@ const fromOptions = (options: Options) => {
     const json = Serializer.make({ classes: options.classes })
     // before the runner, so that it ends the leases when all has been written
     const writers = yield* fencing.make(rows, { lease, wait, alone })
-    return new Saver(rows, writers, yield* runner.make, json, options.serde ?? json)
+    return new Saver(rows, writers, yield* runner.make, json, options)
   })
 }
 

@@ -174,8 +174,7 @@ const ofAlternatives = (failures: ReadonlyArray<Failure>): Failure => {
   const signal = failures.find(({ kind }) => kind === "control-flow")
   if (signal !== undefined) return signal
   const retryable = failures.filter(isRetryable)
-  const [first, ...others] = retryable.length > 0 ? retryable : failures
-  return first === undefined ? { kind: "transient", reason: "unknown" } : others.reduce(both, first)
+  return (retryable.length > 0 ? retryable : failures).reduce(both)
 }
 
 /**

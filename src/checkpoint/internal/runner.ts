@@ -10,15 +10,11 @@ import * as Fiber from "effect/Fiber"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scope from "effect/Scope"
-import { CheckpointError, type ThreadBusyError, type Written } from "../CheckpointError.js"
+import { CheckpointError, type Written } from "../CheckpointError.js"
 
 export interface Runner {
   /** Runs at once, up to the first wait. Rejects with the effect's own error, always an `Error`. */
-  readonly run: <A>(
-    operation: string,
-    threadId: string | undefined,
-    effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
-  ) => Promise<A>
+  readonly run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, Error>) => Promise<A>
   /** The same, where nobody sees what is observed. */
   readonly runUntraced: Runner["run"]
 }
@@ -35,7 +31,7 @@ const closed = (operation: string, threadId: string | undefined, written: Writte
   })
 
 /** What LangGraph is to see: the error itself, for it looks at its name. */
-const toError = (cause: Cause.Cause<CheckpointError | ThreadBusyError>, otherwise: () => CheckpointError): Error => {
+const toError = (cause: Cause.Cause<Error>, otherwise: () => CheckpointError): Error => {
   if (Cause.isInterruptedOnly(cause)) return otherwise()
   // a failure under a span is a proxy of the error that knows the span: the caller gets the error
   const error = Cause.originalError(Cause.squash(cause))

@@ -12,6 +12,7 @@ import * as Transaction from "../../database/Transaction.js"
 import type { CheckpointError } from "../CheckpointError.js"
 import * as attempts from "./attempts.js"
 import type * as leases from "./leases.js"
+import * as maintenance from "./maintenance.js"
 import * as migrations from "./migrations.js"
 import * as prepared from "./prepared.js"
 import * as sharing from "./sharing.js"
@@ -151,10 +152,10 @@ export interface Store {
     selection: Selection & { readonly limit: number }
   ) => Effect.Effect<ReadonlyArray<statements.OverviewRow>, CheckpointError>
   readonly newest: (limit: number) => Effect.Effect<ReadonlyArray<statements.OverviewRow>, CheckpointError>
+  readonly maintenance: Effect.Effect<maintenance.Maintenance, CheckpointError>
 }
 
-/** The namespace under which the phases of a workflow that is no graph stand beside the checkpoints of graphs. */
-export const workflowNamespace = "holdfast:workflow"
+export { workflowNamespace } from "./statements.js"
 
 /** The condition and its parameters. */
 const where = (selection: Selection): readonly [text: string, parameters: ReadonlyArray<string>] => {
@@ -294,7 +295,10 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           const [condition, parameters] = where(selection)
           return execute(operation, selection.threadId, text.overview(condition, selection.limit), parameters)
         }),
-      newest: (limit) => execute("threads", undefined, text.newest(limit), [workflowNamespace])
+      newest: (limit) => execute("threads", undefined, text.newest(limit), [statements.workflowNamespace]),
+      maintenance: Effect.succeed(
+        maintenance.make(sql, schema, (name, threadId) => (error) => attempts.failed({ name, threadId }, error))
+      )
     }
   })
 
@@ -309,5 +313,6 @@ export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
   blobs: (operation, keys) => Effect.flatMap(opened, (rows) => rows.blobs(operation, keys)),
   deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
   overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
-  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit))
+  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit)),
+  maintenance: Effect.flatMap(opened, (rows) => rows.maintenance)
 })
