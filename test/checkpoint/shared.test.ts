@@ -189,6 +189,30 @@ for (const backend of TestDatabases.backends) {
   })
 }
 
+describe("prepared statements", () => {
+  it.scoped("a pooler that has forgotten them, or knows them from somebody else, is served without names", () =>
+    Effect.gen(function* () {
+      const { url = "" } = yield* postgres.create
+      const database = Database.layerPostgres({ url: Redacted.make(url), maxConnections: 1 })
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const saver = yield* Checkpointer.Checkpointer
+        const read = (thread = "pooled") => Effect.promise(() => saver.getTuple(config(thread)))
+        yield* Effect.promise(() => put(saver, "pooled", { counter: 1 }))
+        yield* read()
+        const known = yield* sql<{ name: string }>`select name from pg_prepared_statements where name like 'holdfast%'`
+        assert.isAbove(known.length, 1)
+        yield* sql.unsafe("deallocate all")
+        assert.deepStrictEqual((yield* read())?.checkpoint.channel_values, { counter: 1 })
+        yield* Effect.promise(() => put(saver, "later", { counter: 2 }))
+        assert.deepStrictEqual((yield* read("later"))?.checkpoint.channel_values, { counter: 2 })
+        const left = yield* sql`select name from pg_prepared_statements where name like 'holdfast%'`
+        assert.strictEqual(left.length, 0)
+      }).pipe(Effect.provide(Layer.provideMerge(Checkpointer.layer(), database)))
+    })
+  )
+})
+
 describe("threads at once", () => {
   it.layer(Layer.provideMerge(Checkpointer.layer(), postgres.layer))((it) => {
     it.effect("a row that another session holds keeps its own thread waiting, and no other", () =>

@@ -57,6 +57,8 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
     let queue: Array<Pending<A, B, E>> = []
     let underWay = 0
     let scheduled = false
+    /** How many the last statement was for. */
+    let last = 0
     let timer: NodeJS.Timeout | undefined
 
     /** The first in the queue, each key once; the rest stays. */
@@ -109,6 +111,7 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
       const [first] = batch
       if (first === undefined) return
       underWay++
+      last = batch.length
       const done = () => {
         underWay--
         if (queue.length > 0) schedule()
@@ -135,14 +138,11 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
       setImmediate(flush)
     }
 
-    return (item) =>
+    const sharing = (item: A, own: string | undefined): Effect.Effect<B, E> =>
       Effect.async<B, E>((resume) => {
-        const pending: Pending<A, B, E> = { item, key: key?.(item), resume, sent: undefined }
-        if (weight !== undefined && weight(item) >= heavy) alone(pending, undefined)
-        else {
-          queue.push(pending)
-          schedule()
-        }
+        const pending: Pending<A, B, E> = { item, key: own, resume, sent: undefined }
+        queue.push(pending)
+        schedule()
         return Effect.suspend(() => {
           const { sent } = pending
           if (sent === undefined) {
@@ -154,6 +154,24 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
           // when nobody waits for it any more, it is cancelled
           return sent.waiting > 0 || sent.fiber === undefined ? Effect.void : interrupt(sent.fiber)
         })
+      })
+
+    /** In the caller's own fiber: of a statement that nobody shares nobody else has to hear. */
+    const single = (item: A): Effect.Effect<B, E> =>
+      Effect.suspend(() => {
+        underWay++
+        last = 1
+        return Effect.onExit(one(item, undefined), () => {
+          underWay--
+          if (queue.length > 0) schedule()
+          return Effect.void
+        })
+      })
+
+    return (item) =>
+      Effect.suspend(() => {
+        if (weight !== undefined && weight(item) >= heavy) return one(item, undefined)
+        return underWay === 0 && queue.length === 0 && last <= 1 ? single(item) : sharing(item, key?.(item))
       })
   })
 

@@ -5,12 +5,10 @@
  * @internal
  */
 import { createHash } from "node:crypto"
-import * as SqlClient from "@effect/sql/SqlClient"
+import type * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Transaction from "../../database/Transaction.js"
 
@@ -55,30 +53,30 @@ const refused = (error: SqlError): "never" | "once" | undefined => {
 const rowsOf = (result: unknown): ReadonlyArray<Row> =>
   Predicate.hasProperty(result, "rows") && Array.isArray(result.rows) ? result.rows : []
 
+/** How a client's statements get a connection: that of the transaction that is open, or one of the pool for as long as it is asked. */
+const acquirer = (client: SqlClient.SqlClient): Effect.Effect<Connection, SqlError> | undefined => {
+  const found: unknown = Reflect.get(client.unsafe("select 1"), "acquirer") // a public field of a statement's class, which its type does not show
+  return Effect.isEffect(found) ? (found as Effect.Effect<Connection, SqlError>) : undefined
+}
+
 export const make = (client: SqlClient.SqlClient): Execute => {
-  if (!isPg(client)) return ({ text }, parameters) => client.unsafe(text, parameters).values
-  // a connection that comes after the interruption would be given back by nobody
-  const reserved = Effect.uninterruptible(client.reserve)
+  // the observation is the operation, not its statement
+  const plain: Execute = ({ text }, parameters) =>
+    Effect.withTracerEnabled(client.unsafe(text, parameters).values, false)
+  const connection = isPg(client) ? acquirer(client) : undefined
+  if (connection === undefined) return plain
   let named = true
-  const on = (connection: Connection, { name, text }: Prepared, parameters: ReadonlyArray<unknown>) => {
-    // the text is handed to `pg` as it is, and `pg` takes an object in its place
-    const raw = (query: object) => Effect.map(connection.executeRaw(query as unknown as string, parameters), rowsOf)
-    const unnamed = raw({ text, rowMode: "array" })
-    if (!named) return unnamed
-    return Effect.catchIf(
-      raw({ name, text, rowMode: "array" }),
-      (error) => refused(error) !== undefined,
-      (error) => {
-        if (refused(error) === "never") named = false
+  return ({ name, text }, parameters) =>
+    Effect.flatMap(connection, (on) => {
+      // the text is handed to `pg` as it is, and `pg` takes an object in its place
+      const raw = (query: object) => Effect.map(on.executeRaw(query as unknown as string, parameters), rowsOf)
+      const unnamed = raw({ text, rowMode: "array" })
+      if (!named) return unnamed
+      return Effect.catchAll(raw({ name, text, rowMode: "array" }), (error) => {
+        const why = refused(error)
+        if (why === undefined) return Effect.fail(error)
+        if (why === "never") named = false
         return unnamed
-      }
-    )
-  }
-  return (prepared, parameters) =>
-    Effect.contextWithEffect((context: Context.Context<never>) => {
-      const transaction = Context.getOption(context, SqlClient.TransactionConnection)
-      return Option.isSome(transaction)
-        ? on(transaction.value[0], prepared, parameters)
-        : Effect.scoped(Effect.flatMap(reserved, (connection) => on(connection, prepared, parameters)))
+      })
     })
 }

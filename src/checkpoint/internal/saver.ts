@@ -12,7 +12,6 @@ import {
   type CheckpointMetadata,
   type CheckpointPendingWrite,
   type CheckpointTuple,
-  EXCLUDED_METADATA_KEYS,
   getCheckpointId,
   maxChannelVersion,
   type PendingWrite,
@@ -21,12 +20,11 @@ import {
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
-import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
+import { type CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
+import { checked, field, id, isInternal, isTraced, observed, required, type Value, within } from "./calls.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
@@ -38,73 +36,11 @@ import type * as store from "./store.js"
 /** How many checkpoints `list` reads at a time. */
 const page = 100
 
-/** A field of `configurable`, which holds anything. */
-const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
-
 /** The place of what LangGraph says of a task; a channel of the program's may have any name. */
 const special = (channel: string): number | undefined =>
   Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
-/** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
-const isInternal = (key: string): boolean =>
-  EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
-
-/** What fails before the database is asked has written nothing; one that reads says nothing of it. */
-const unwritten = (operation: string) =>
-  operation === "getTuple" || operation === "list" ? {} : { written: "no" as const }
-
-const invalid = (operation: string, message: string) =>
-  new CheckpointError({ reason: "Invalid", operation, message, ...unwritten(operation) })
-
-/** An id as it is stored, or `undefined` when there is none. */
-const id = (operation: string, name: string, value: unknown): Effect.Effect<string | undefined, CheckpointError> => {
-  if (value === undefined || value === null) return Effect.succeed(undefined)
-  if (typeof value !== "string" && typeof value !== "number") {
-    return Effect.fail(invalid(operation, `${name} is a ${typeof value}; give a string`))
-  }
-  const text = String(value)
-  return Codec.isStorable(text)
-    ? Effect.succeed(text)
-    : Effect.fail(invalid(operation, `${name} ${JSON.stringify(text)} holds a character that Postgres cannot store`))
-}
-
-const required = (operation: string, name: string, value: unknown): Effect.Effect<string, CheckpointError> =>
-  Effect.flatMap(id(operation, name, value), (text) =>
-    text === undefined || text === ""
-      ? Effect.fail(invalid(operation, `${operation} needs a ${name}: set configurable.${name} in the graph's config`))
-      : Effect.succeed(text)
-  )
-
-/** Whether somebody sees what is observed in a call. */
-const isTraced = (config: RunnableConfig): boolean => Option.isSome(SpanCarrier.fromConfigurable(config.configurable))
-
-/** An observation where somebody sees it; without one it would cost as much as all else. */
-const observed = <A, E, R>(
-  config: RunnableConfig,
-  effect: Effect.Effect<A, E, R>,
-  name: string,
-  metadata: Readonly<Record<string, unknown>>
-) =>
-  isTraced(config)
-    ? Observation.span(effect, name, { metadata })
-    : (effect as Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>) // no span is asked for where none is made
-
 const own = { writable: true, enumerable: true, configurable: true }
-
-/** A failure to serialize or to read back, with thread and place. */
-const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
-  new CheckpointError({
-    reason: isCheckpointError(cause)
-      ? cause.reason
-      : operation === "getTuple" || operation === "list"
-        ? "Undecodable"
-        : "Unserializable",
-    operation,
-    threadId,
-    ...unwritten(operation),
-    message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    cause
-  })
 
 export class SqlSaver extends BaseCheckpointSaver {
   readonly #store: store.Store
@@ -144,43 +80,41 @@ export class SqlSaver extends BaseCheckpointSaver {
     newVersions: ChannelVersions
   ): Promise<RunnableConfig> {
     const operation = "put"
-    const effect = Effect.gen(this, function* () {
-      const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
-      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
-      const parentId = yield* id(operation, "checkpoint_id", field(config, "checkpoint_id"))
-      const checkpointId = yield* required(operation, "checkpoint id", checkpoint.id)
+    const effect = checked(() => {
+      const threadId = required(operation, "thread_id", field(config, "thread_id"))
+      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
+      const parentId = id(operation, "checkpoint_id", field(config, "checkpoint_id"))
+      const checkpointId = required(operation, "checkpoint id", checkpoint.id)
       const { channel_values, ...rest } = checkpoint
       const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
-      const write = Effect.gen(this, function* () {
-        const channels = Object.keys(newVersions)
-        const body = yield* this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+      const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
+      const write = checked((): Effect.Effect<void, CheckpointError | ThreadBusyError> => {
+        const body = this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
           fields.encodeCheckpoint(this.#json, rest)
         )
-        const described = yield* this.#metadata(operation, threadId, config, metadata)
-        const pieces = yield* this.#dump(
-          operation,
-          threadId,
-          channels.map((channel) => [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []])
-        )
-        const row = {
-          threadId,
-          namespace,
-          checkpointId,
-          parentId: parentId === "" ? undefined : parentId,
-          checkpoint: body,
-          metadata: described,
-          blobs: pieces.map((piece) => ({ ...piece, version: String(newVersions[piece.channel]) }))
-        }
-        const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
-        yield* this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
+        const described = this.#metadata(operation, threadId, config, metadata)
+        const values = Object.keys(newVersions).map((channel): Value => {
+          return [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []]
+        })
+        return this.#dump(operation, threadId, values, (pieces) => {
+          const row = {
+            threadId,
+            namespace,
+            checkpointId,
+            parentId: parentId === "" ? undefined : parentId,
+            checkpoint: body,
+            metadata: described,
+            blobs: pieces.map(({ bytes, channel, type }) => {
+              return { channel, version: String(newVersions[channel]), type, bytes }
+            })
+          }
+          return this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
+        })
       })
-      yield* observed(config, write, "save_checkpoint", {
-        workflow_id: threadId,
-        phase,
-        step: metadata.step,
-        source: metadata.source
+      const said = { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
+      return Effect.as(observed(config, write, "save_checkpoint", said), {
+        configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId }
       })
-      return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
     })
     return this.#run(operation, config, effect)
   }
@@ -193,63 +127,63 @@ export class SqlSaver extends BaseCheckpointSaver {
     taskPath?: string
   ): Promise<void> {
     const operation = "putWrites"
-    const effect = Effect.gen(this, function* () {
-      const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
-      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
-      const checkpointId = yield* required(operation, "checkpoint_id", field(config, "checkpoint_id"))
-      const task = yield* required(operation, "task id", taskId)
-      const pieces = yield* this.#dump(
-        operation,
-        threadId,
-        writes.map(([channel, value]) => [channel, [value]])
-      )
-      const rows = pieces.map((piece, index) => ({ ...piece, idx: special(piece.channel) ?? index }))
-      // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
-      const replace = writes.every(([channel]) => special(channel) !== undefined)
-      const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
-      if (last.length === 0) return
-      const path = (yield* id(operation, "task path", taskPath)) ?? ""
-      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
-      yield* this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
+    const effect = checked(() => {
+      const threadId = required(operation, "thread_id", field(config, "thread_id"))
+      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
+      const checkpointId = required(operation, "checkpoint_id", field(config, "checkpoint_id"))
+      const task = required(operation, "task id", taskId)
+      const path = id(operation, "task path", taskPath) ?? ""
+      const values = writes.map(([channel, value]) => [channel, [value]] as const)
+      return this.#dump(operation, threadId, values, (pieces) => {
+        const rows = pieces.map(({ bytes, channel, type }, index) => {
+          return { channel, type, bytes, idx: special(channel) ?? index }
+        })
+        // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
+        const replace = writes.every(([channel]) => special(channel) !== undefined)
+        const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
+        if (last.length === 0) return Effect.void
+        const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
+        return this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
+      })
     })
     return this.#run(operation, config, effect)
   }
 
   override getTuple(config: RunnableConfig): Promise<CheckpointTuple | undefined> {
     const operation = "getTuple"
-    const effect = Effect.gen(this, function* () {
-      const threadId = yield* id(operation, "thread_id", field(config, "thread_id"))
-      const namespace = (yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns"))) ?? ""
-      const checkpointId = yield* id(operation, "checkpoint_id", getCheckpointId(config))
-      if (threadId === undefined) return undefined
+    const effect = checked((): Effect.Effect<CheckpointTuple | undefined, CheckpointError | ThreadBusyError> => {
+      const threadId = id(operation, "thread_id", field(config, "thread_id"))
+      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
+      const checkpointId = id(operation, "checkpoint_id", getCheckpointId(config))
+      if (threadId === undefined) return Effect.succeed(undefined)
       const selection =
         checkpointId === undefined || checkpointId === ""
           ? { threadId, namespace, limit: 1 }
           : { threadId, namespace, checkpointId }
-      const [tuple] = yield* this.#load(operation, config, threadId, this.#fencing.read(operation, selection, config))
-      return tuple
+      const stored = this.#fencing.read(operation, selection, config)
+      return Effect.map(this.#load(operation, config, threadId, stored), ([tuple]) => tuple)
     })
     return this.#run(operation, config, effect)
   }
 
   override async *list(config: RunnableConfig, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
     const operation = "list"
-    const selection = Effect.gen(this, function* () {
+    const selection = () => {
       const filter = Object.entries(options.filter ?? {}).filter(([, value]) => value !== undefined)
-      const threadId = yield* id(operation, "thread_id", field(config, "thread_id"))
+      const threadId = id(operation, "thread_id", field(config, "thread_id"))
       return {
         threadId,
-        namespace: yield* id(operation, "checkpoint_ns", field(config, "checkpoint_ns")),
-        checkpointId: (yield* id(operation, "checkpoint_id", getCheckpointId(config))) || undefined,
-        before: yield* id(operation, "before", field(options.before, "checkpoint_id")),
+        namespace: id(operation, "checkpoint_ns", field(config, "checkpoint_ns")),
+        checkpointId: id(operation, "checkpoint_id", getCheckpointId(config)) || undefined,
+        before: id(operation, "before", field(options.before, "checkpoint_id")),
         metadata:
           filter.length === 0
             ? undefined
-            : yield* this.#encode(operation, threadId ?? "", "the filter", () =>
+            : this.#encode(operation, threadId ?? "", "the filter", () =>
                 fields.encode(this.#json, Object.fromEntries(filter))
               )
       }
-    })
+    }
     let left = options.limit === undefined ? Number.POSITIVE_INFINITY : Math.trunc(Number(options.limit))
     let after: store.Selection["after"]
     while (left > 0) {
@@ -257,9 +191,10 @@ export class SqlSaver extends BaseCheckpointSaver {
       const tuples: ReadonlyArray<CheckpointTuple> = await this.#run(
         operation,
         config,
-        Effect.flatMap(selection, (chosen) =>
-          this.#load(operation, config, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
-        )
+        checked(() => {
+          const chosen = { ...selection(), after, limit }
+          return this.#load(operation, config, chosen.threadId, this.#store.load(operation, chosen))
+        })
       )
       yield* tuples
       if (tuples.length < limit) return
@@ -275,7 +210,8 @@ export class SqlSaver extends BaseCheckpointSaver {
 
   override deleteThread(threadId: string): Promise<void> {
     const operation = "deleteThread"
-    const effect = Effect.flatMap(required(operation, "thread_id", threadId), (thread) => {
+    const effect = checked(() => {
+      const thread = required(operation, "thread_id", threadId)
       this.#phases.forget(thread)
       return this.#store.deleteThread(thread)
     })
@@ -298,54 +234,58 @@ export class SqlSaver extends BaseCheckpointSaver {
    * Channels and their values, none for an empty one, as bytes. All are serialized at once, before anything else can run: a node may change
    * an object of the state in place while its checkpoint is still being written.
    */
-  #dump(
+  #dump<A, E>(
     operation: string,
     threadId: string,
-    channels: ReadonlyArray<readonly [channel: string, value: readonly [] | readonly [unknown]]>
-  ): Effect.Effect<ReadonlyArray<store.Piece & { readonly channel: string }>, CheckpointError> {
-    const refuse = (channel: string) => (cause: unknown) =>
-      within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)(cause)
-    const none = (channel: string, value: readonly [] | readonly [unknown]) => {
+    channels: ReadonlyArray<Value>,
+    then: (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E | CheckpointError> {
+    const refuse = (channel: string) =>
+      within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)
+    const check = (channel: string) => {
       if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
-      return value.length === 0 ? { channel, type: "empty", bytes: undefined } : undefined
     }
-    const catching = (cause: unknown) =>
-      isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause)
+    const empty = { type: "empty", bytes: undefined }
     if (this.#isOwn) {
-      const dump = (channel: string, value: readonly [] | readonly [unknown]) => {
+      const pieces = channels.map(([channel, value]) => {
         try {
-          const found = none(channel, value)
-          if (found !== undefined) return found
+          check(channel)
+          if (value.length === 0) return { channel, ...empty }
           const [type, bytes] = this.#json.dumps(value[0])
           return { channel, type, bytes }
         } catch (cause) {
           throw refuse(channel)(cause)
         }
-      }
-      return Effect.try({ try: () => channels.map(([channel, value]) => dump(channel, value)), catch: catching })
+      })
+      return then(pieces)
     }
-    const dump = async (channel: string, value: readonly [] | readonly [unknown]) => {
+    const dump = async ([channel, value]: Value) => {
       try {
-        const found = none(channel, value)
-        if (found !== undefined) return found
+        check(channel)
+        if (value.length === 0) return { channel, ...empty }
         const [type, bytes] = await this.serde.dumpsTyped(value[0])
         return { channel, type, bytes }
       } catch (cause) {
         throw refuse(channel)(cause)
       }
     }
-    return Effect.tryPromise({
-      try: () => Promise.all(channels.map(([channel, value]) => dump(channel, value))),
-      catch: catching
+    const pieces = Effect.tryPromise({
+      try: () => Promise.all(channels.map(dump)),
+      catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
     })
+    return Effect.flatMap(pieces, then)
   }
 
-  #encode(operation: string, threadId: string, place: string, encode: () => string) {
-    return Effect.try({ try: encode, catch: within(operation, threadId, place) })
+  #encode(operation: string, threadId: string, place: string, encode: () => string): string {
+    try {
+      return encode()
+    } catch (cause) {
+      throw within(operation, threadId, place)(cause)
+    }
   }
 
   /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
-  #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata) {
+  #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata): string {
     const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
       if (isInternal(key) || Object.hasOwn(metadata, key) || value === undefined) return false
       try {

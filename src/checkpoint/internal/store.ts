@@ -5,24 +5,18 @@
  * @internal
  */
 import * as SqlClient from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import type { DatabaseError } from "../../database/DatabaseError.js"
 import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
 import type { CheckpointError } from "../CheckpointError.js"
 import * as attempts from "./attempts.js"
-import * as group from "./group.js"
 import type * as leases from "./leases.js"
-import * as loading from "./loading.js"
 import * as maintenance from "./maintenance.js"
 import * as migrations from "./migrations.js"
 import * as prepared from "./prepared.js"
-import * as rows from "./rows.js"
+import * as sharing from "./sharing.js"
 import * as statements from "./statements.js"
-import * as writing from "./writing.js"
 
 /** A value in bytes; none for a channel that is empty. */
 export interface Piece {
@@ -179,30 +173,14 @@ const where = (selection: Selection): readonly [text: string, parameters: Readon
   return [conditions.length === 0 ? "" : `where ${conditions.join(" and ")}`, parameters]
 }
 
-/** A checkpoint by its id, or the newest of a thread. */
-interface Key {
-  readonly threadId: string
-  readonly namespace: string
-  readonly checkpointId: string | undefined
-}
-
 /** The one checkpoint that a selection names; nothing for one that may choose several. */
-const single = (selection: Selection): Key | undefined => {
+const single = (selection: Selection): sharing.Key | undefined => {
   const { after, before, checkpointId, limit, metadata, namespace, threadId } = selection
   if (threadId === undefined || namespace === undefined) return undefined
   if (before !== undefined || after !== undefined || metadata !== undefined) return undefined
   if (checkpointId === undefined ? limit !== 1 : limit === 0) return undefined
   return { threadId, namespace, checkpointId }
 }
-
-/** What the database says of a value that calls itself JSON and is no text, or we of one that is no JSON. */
-const isNoText = (error: SqlError): boolean =>
-  error.cause instanceof rows.Unclear || ["22021", "22P05"].includes(Transaction.code(error) ?? "")
-
-const refused = (row: leases.WriteRow | undefined): Refused | undefined =>
-  row === undefined || row[1]
-    ? undefined
-    : { lease: row[2] === null ? undefined : (JSON.parse(row[2]) as leases.Lease) } // the statement has built it
 
 /**
  * Sets the tables up, unless they stand, and gives the operations on them.
@@ -225,145 +203,18 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
 
     const bounds = yield* Transaction.Retries
     const within = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-      effect.pipe(
-        Effect.provideService(Transaction.Retries, bounds),
-        Effect.withTracerEnabled(false) // the observation is the operation, not its statement
-      )
+      Effect.provideService(effect, Transaction.Retries, bounds)
     const execute = <A extends object>(
       name: string,
       threadId: string | undefined,
       statement: string,
       parameters: ReadonlyArray<unknown>
     ): Effect.Effect<ReadonlyArray<A>, CheckpointError> =>
-      within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters)))
-    const landed = (statement: string, parameters: ReadonlyArray<unknown>) =>
-      Effect.map(run(prepared.statement(statement), parameters), ([row]) => row?.[0] === true)
-
-    /** Shares a statement with others, unless it belongs to a transaction. */
-    const sharing = <A, B>(
-      options: group.Options<A, B, CheckpointError, SqlError>
-    ): Effect.Effect<group.Group<A, B, CheckpointError>> => {
-      return Effect.map(
-        within(group.make(options)),
-        (share) => (item: A) =>
-          Effect.contextWithEffect((context: Context.Context<never>) =>
-            Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
-              ? share(item)
-              : within(options.one(item, undefined))
-          )
-      )
-    }
-
-    const alone = writing.make(tables, false)
-    const together = writing.make(tables, true)
-    const write = <A extends NewCheckpoint | NewWrites>(
-      kind: "put" | "insertWrites" | "upsertWrites",
-      options: {
-        readonly name: string
-        readonly parameters: (items: ReadonlyArray<rows.Guarded<A>>) => ReadonlyArray<unknown>
-        /** Whether it is there, when an answer was lost. */
-        readonly landed: (item: rows.Guarded<A>) => Effect.Effect<boolean, SqlError>
-        readonly key: (it: A) => string
-        readonly weight: (it: A) => number
-      }
-    ) => {
-      const [one, many] = [prepared.statement(alone[kind]), prepared.statement(together[kind])]
-      const send = (statement: prepared.Prepared, items: ReadonlyArray<rows.Guarded<A>>) =>
-        Effect.map(
-          Effect.suspend(() => run(statement, options.parameters(items))),
-          (answer) => {
-            const out = new Array<Refused | undefined>(items.length).fill(undefined)
-            // the columns are those of the statement
-            for (const row of answer as unknown as ReadonlyArray<leases.WriteRow>) out[row[0]] = refused(row)
-            return out
-          }
-        )
-      const allowed: Refused | undefined = undefined
-      return sharing<rows.Guarded<A>, Refused | undefined>({
-        one: (item, before) =>
-          Effect.map(
-            attempts.write(
-              { name: options.name, threadId: item.it.threadId },
-              {
-                statement: send(one, [item]),
-                landed: Effect.map(options.landed(item), (is) => (is ? [allowed] : undefined)),
-                before
-              }
-            ),
-            ([answer]) => answer
-          ),
-        many: (items) => send(many, items),
-        key: ({ it }) => options.key(it),
-        weight: ({ it }) => options.weight(it)
-      })
-    }
-    const put = yield* write("put", {
-      name: "put",
-      parameters: rows.put,
-      landed: ({ it }) => landed(text.isPut, [it.threadId, it.namespace, it.checkpointId, it.checkpoint, it.metadata]),
-      key: (it: NewCheckpoint) => it.threadId,
-      weight: (it) => rows.weight(it.blobs)
-    })
-    const writes = (kind: "insertWrites" | "upsertWrites", question: string, parameters: number) =>
-      write(kind, {
-        name: "putWrites",
-        parameters: rows.writes,
-        landed: (item) => landed(question, rows.writes([item]).slice(0, parameters)),
-        key: (it: NewWrites) => JSON.stringify([it.threadId, it.namespace, it.checkpointId, it.taskId]),
-        weight: (it) => rows.weight(it.writes)
-      })
-    const insertWrites = yield* writes("insertWrites", alone.areInserted, 2)
-    const upsertWrites = yield* writes("upsertWrites", alone.areUpserted, 3)
-
-    const asText = loading.make(tables, false)
-    const inHex = loading.make(tables, true)
-    /** Runs a statement that loads; once more in another form when a value is not what it calls itself. */
-    const read = (
-      statement: (from: loading.Statements) => string,
-      parameters: ReadonlyArray<unknown>
-    ): Effect.Effect<
-      { readonly found: ReadonlyArray<Loaded>; readonly places: ReadonlyArray<number>; readonly lease: string | null },
-      SqlError
-    > => {
-      const under = (from: loading.Statements) =>
-        Effect.flatMap(run(prepared.statement(statement(from)), parameters), (answer) =>
-          Effect.try({
-            try: () => {
-              const all = answer as unknown as ReadonlyArray<loading.Row> // the columns are those of the statement
-              const some = all.filter((row) => row[0] !== null)
-              return {
-                found: some.map((row) => rows.loaded(row, from === inHex)),
-                places: some.map((row) => row[0] ?? 0),
-                lease: all[0]?.[13] ?? null
-              }
-            },
-            catch: (cause) => new SqlError({ cause, message: "The row of a checkpoint cannot be read" })
-          })
-        )
-      return Effect.catchIf(under(asText), isNoText, () => under(inHex))
-    }
-    const reading = (kind: "newest" | "byId", parameters: (items: ReadonlyArray<Key>) => ReadonlyArray<unknown>) => {
-      const send = (items: ReadonlyArray<Key>) =>
-        Effect.map(
-          read((from) => from[kind], parameters(items)),
-          ({ found, places }) => {
-            const out = new Array<Loaded | undefined>(items.length).fill(undefined)
-            for (const [index, place] of places.entries()) out[place] = found[index]
-            return out
-          }
-        )
-      return sharing<Key & { readonly operation: string }, Loaded | undefined>({
-        one: (item) =>
-          Effect.map(
-            attempts.read({ name: item.operation, threadId: item.threadId }, send([item])),
-            ([found]) => found
-          ),
-        many: send
-      })
-    }
-    const threads = (items: ReadonlyArray<Key>) => [items.map((it) => it.threadId), items.map((it) => it.namespace)]
-    const newest = yield* reading("newest", threads)
-    const byId = yield* reading("byId", (items) => [...threads(items), items.map((it) => it.checkpointId)])
+      Effect.withTracerEnabled(within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters))), false)
+    const { byId, insertWrites, landed, newest, put, read, upsertWrites } = yield* sharing.make(
+      { tables, run, isPut: text.isPut },
+      within
+    )
 
     return {
       put: (it, guard) => put({ it, guard }),

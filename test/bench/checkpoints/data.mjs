@@ -2,19 +2,31 @@
 import { AIMessage, HumanMessage } from "@langchain/core/messages"
 import { emptyCheckpoint, uuid6 } from "@langchain/langgraph-checkpoint"
 
-/** Text that does not compress to nothing, the same in every run. */
-const makeText = (seed) => {
+/** A stream of numbers from 0 to 1, the same in every run. */
+const random = (seed) => {
   let state = seed
-  return (length) => {
-    let out = ""
-    while (out.length < length) {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-      out += `${state.toString(36)} `
-    }
-    return out.slice(0, length)
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32
   }
 }
-export const text = makeText(42)
+
+const next = random(42)
+const syllables =
+  "a an al be co con de di en er es ex for gen i in is it la le li ment mo na ne no o on or per pre ra re ri ro sa se si so sta ta te ti tion to tra u un ver".split(
+    " "
+  )
+/** Words of one to four syllables. */
+const words = Array.from({ length: 4000 }, () =>
+  Array.from({ length: 1 + Math.floor(next() * 4) }, () => syllables[Math.floor(next() * syllables.length)]).join("")
+)
+
+/** Text with the statistics of prose: a few words are frequent, most are rare. */
+export const text = (length) => {
+  let out = ""
+  while (out.length < length) out += `${words[Math.floor(words.length ** next()) - 1]} `
+  return out.slice(0, length)
+}
 
 /** Plain entries of a conversation, about `bytes` as JSON. */
 export const entries = (bytes, count = Math.max(4, Math.round(bytes / 500))) =>

@@ -38,7 +38,7 @@ const select = {
 
 const list = {
   name: "floor_list",
-  text: select.text.replace("limit 1", "limit 10").replaceAll("0 as kind", "0 as kind")
+  text: select.text.replace("limit 1", "limit 10")
 }
 
 export const floor = (url) => {

@@ -2,6 +2,7 @@
 import * as data from "./data.mjs"
 import { floor } from "./floor.mjs"
 import { alternate } from "./measure.mjs"
+import { disk, graphs, pglite, trips, values } from "./others.mjs"
 import * as savers from "./savers.mjs"
 
 const kb = (bytes) => (bytes >= 10_000 ? "100 KB" : "2 KB")
@@ -80,21 +81,20 @@ const fill = async (saver, thread, bytes, steps, pending) => {
   if (pending > 0) await saver.putWrites(data.config(thread, at.id), data.writes(pending), "task")
 }
 
+/** A checkpoint as rows, under versions of its own. */
+const asRows = (saver, bytes, step) => {
+  const { checkpoint, metadata } = data.checkpoint(saver, data.state(bytes), step)
+  const { channel_values, ...body } = checkpoint
+  const channels = Object.keys(channel_values)
+  for (const channel of channels) body.channel_versions[channel] = step + 1
+  const blobs = channels.map((channel) => [channel, String(step + 1), "json", encode(channel_values[channel])])
+  return [checkpoint.id, JSON.stringify(body), JSON.stringify(metadata), blobs]
+}
+
 const floorPut = (bare, saver, bytes) => {
-  const values = data.state(bytes)
   const run = threads++
   let step = 0
-  return (client) => {
-    const { checkpoint, metadata, versions } = data.checkpoint(saver, values, step++)
-    const { channel_values, ...body } = checkpoint
-    const blobs = Object.entries(versions).map(([channel, version]) => [
-      channel,
-      String(version),
-      "json",
-      encode(channel_values[channel])
-    ])
-    return bare.put(`put-${run}-${client}`, checkpoint.id, JSON.stringify(body), JSON.stringify(metadata), blobs)
-  }
+  return (client) => bare.put(`put-${run}-${client}`, ...asRows(saver, bytes, step++))
 }
 
 const floorWrites = (bare, bytes) => {
@@ -112,22 +112,12 @@ const floorWrites = (bare, bytes) => {
 }
 
 const floorFill = async (bare, saver, thread, bytes, steps, pending) => {
-  const put = floorPut(bare, saver, bytes)
-  void put
   for (let step = 0; step < steps; step++) {
-    const { checkpoint, metadata, versions } = data.checkpoint(saver, data.state(bytes), step)
-    const { channel_values, ...body } = checkpoint
-    const blobs = Object.entries(versions).map(([channel, version]) => [
-      channel,
-      String(version),
-      "json",
-      encode(channel_values[channel])
-    ])
-    await bare.put(thread, checkpoint.id, JSON.stringify(body), JSON.stringify(metadata), blobs)
-    if (step === steps - 1 && pending > 0) {
-      const rows = data.writes(pending).map(([channel, value], index) => [index, channel, "json", encode(value)])
-      await bare.putWrites(thread, checkpoint.id, "task", rows)
-    }
+    const row = asRows(saver, bytes, step)
+    await bare.put(thread, ...row)
+    if (step < steps - 1 || pending === 0) continue
+    const rows = data.writes(pending).map(([channel, value], index) => [index, channel, "json", encode(value)])
+    await bare.putWrites(thread, row[0], "task", rows)
   }
 }
 
@@ -193,9 +183,16 @@ const throughput = async (serverUrl, pace, only) => {
   }
 }
 
+const throughputOf = (only) => (url, pace) => throughput(url, pace, only)
+
 export const sections = {
-  put: (url, pace) => throughput(url, pace, "put"),
-  writes: (url, pace) => throughput(url, pace, "writes"),
-  get: (url, pace) => throughput(url, pace, "get"),
-  list: (url, pace) => throughput(url, pace, "list")
+  put: throughputOf("put"),
+  writes: throughputOf("writes"),
+  get: throughputOf("get"),
+  list: throughputOf("list"),
+  graph: graphs,
+  disk,
+  trips,
+  values,
+  pglite
 }
