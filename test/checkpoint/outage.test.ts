@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import { CheckpointError } from "../../src/checkpoint/CheckpointError.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
+import { requires } from "../../src/checkpoint/internal/migrations.js"
 import * as Database from "../../src/database/Database.js"
 import { DatabaseError } from "../../src/database/DatabaseError.js"
 import * as SpanCarrier from "../../src/observability/SpanCarrier.js"
@@ -224,6 +225,23 @@ describe("a role that may create nothing", () => {
       yield* Effect.provide(statement("drop table holdfast_migrations, checkpoint_migrations"), owner)
       yield* Effect.provide(works, asRole)
     })
+  )
+
+  it.scopedLive(
+    "needs every column that the migrations make but those of the notes, and one that only others write",
+    () =>
+      Effect.gen(function* () {
+        const { layer: owner, url } = yield* server
+        yield* Effect.provide(Checkpointer.Checkpointer, layer(url))
+        const columns = Effect.flatMap(
+          SqlClient.SqlClient,
+          (sql) => sql<{ name: string }>`select table_name || '.' || column_name as name from information_schema.columns
+          where table_schema = 'public' and table_name not like '%migrations'`
+        )
+        const found = (yield* Effect.provide(columns, owner)).map(({ name }) => name)
+        const wanted = Object.entries(requires).flatMap(([table, names]) => names.map((name) => `${table}.${name}`))
+        assert.deepStrictEqual([...wanted, "checkpoints.type"].sort(), found.sort())
+      })
   )
 
   it.scopedLive("is told what is missing of tables that the official saver has made", () =>

@@ -303,16 +303,16 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       key: (it: NewCheckpoint) => it.threadId,
       weight: (it) => rows.weight(it.blobs)
     })
-    const writes = (kind: "insertWrites" | "upsertWrites", question: string) =>
+    const writes = (kind: "insertWrites" | "upsertWrites", question: string, parameters: number) =>
       write(kind, {
         name: "putWrites",
         parameters: rows.writes,
-        landed: (item) => landed(question, rows.writes([item])),
+        landed: (item) => landed(question, rows.writes([item]).slice(0, parameters)),
         key: (it: NewWrites) => JSON.stringify([it.threadId, it.namespace, it.checkpointId, it.taskId]),
         weight: (it) => rows.weight(it.writes)
       })
-    const insertWrites = yield* writes("insertWrites", alone.areInserted)
-    const upsertWrites = yield* writes("upsertWrites", alone.areUpserted)
+    const insertWrites = yield* writes("insertWrites", alone.areInserted, 2)
+    const upsertWrites = yield* writes("upsertWrites", alone.areUpserted, 3)
 
     const asText = loading.make(tables, false)
     const inHex = loading.make(tables, true)

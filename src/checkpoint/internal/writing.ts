@@ -17,7 +17,7 @@ export interface Statements {
   readonly put: string
   readonly insertWrites: string
   readonly upsertWrites: string
-  /** Whether what `insertWrites` or `upsertWrites` would write for one task is there: one row, `landed`. The same parameters. */
+  /** Whether what `insertWrites` or `upsertWrites` would write for one task is there: one row, `landed`. The same parameters, but of `areInserted` only the first two. */
   readonly areInserted: string
   readonly areUpserted: string
 }
