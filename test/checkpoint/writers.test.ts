@@ -280,15 +280,24 @@ for (const backend of TestDatabases.backends) {
         Effect.gen(function* () {
           const saver = yield* Checkpointer.Checkpointer
           const sql = yield* SqlClient.SqlClient
-          const gate = door()
           yield* Effect.promise(async () => {
-            const running = pair(saver, { a: gate.wait }).invoke({ log: [] }, { ...thread("gone"), durability: "sync" })
-            await gate.arrived
-            await saver.deleteThread("gone")
-            gate.open()
-            const error = await refusal(running)
-            assert.strictEqual(error.reason, "lost")
-            assert.match(error.message, /deleted/)
+            // with async the refusal must not reach the process before LangGraph listens to it
+            for (const durability of ["sync", "async"] as const) {
+              const [first, second] = [door(), door()]
+              const config = { ...thread("gone"), durability }
+              const running = pair(saver, { a: first.wait, b: second.wait }).invoke({ log: [] }, config)
+              await first.arrived
+              await saver.deleteThread("gone")
+              first.open()
+              if (durability === "async") {
+                await second.arrived
+                await sleep(50)
+                second.open()
+              }
+              const error = await refusal(running)
+              assert.strictEqual(error.reason, "lost")
+              assert.match(error.message, /deleted/)
+            }
           })
           deepStrictEqual(yield* sql`select 1 from checkpoint_writes where thread_id = 'gone'`, [])
           deepStrictEqual(yield* sql`select 1 from checkpoints where thread_id = 'gone'`, [])

@@ -30,6 +30,7 @@ import type { Serializer } from "../Serializer.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
+import { whenHeard } from "./hearing.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -182,7 +183,7 @@ export class SqlSaver extends BaseCheckpointSaver {
       })
       return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
     })
-    return this.#run(operation, config, effect)
+    return this.#run(operation, config, whenHeard(config)(effect))
   }
 
   /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
@@ -212,7 +213,7 @@ export class SqlSaver extends BaseCheckpointSaver {
       const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
       yield* this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
     })
-    return this.#run(operation, config, effect)
+    return this.#run(operation, config, whenHeard(config)(effect))
   }
 
   override getTuple(config: RunnableConfig): Promise<CheckpointTuple | undefined> {
