@@ -12,21 +12,18 @@ import {
   type CheckpointMetadata,
   type CheckpointPendingWrite,
   type CheckpointTuple,
-  EXCLUDED_METADATA_KEYS,
   getCheckpointId,
   maxChannelVersion,
   type PendingWrite,
-  type SerializerProtocol,
-  WRITES_IDX_MAP
+  type SerializerProtocol
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
-import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
+import { type CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
+import { field, id, isInternal, isTraced, observed, required, special, within } from "./calls.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
@@ -39,73 +36,7 @@ import type * as store from "./store.js"
 /** How many checkpoints `list` reads at a time. */
 const page = 100
 
-/** A field of `configurable`, which holds anything. */
-const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
-
-/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
-const special = (channel: string): number | undefined =>
-  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
-
-/** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
-const isInternal = (key: string): boolean =>
-  EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
-
-/** What fails before the database is asked has written nothing; one that reads says nothing of it. */
-const unwritten = (operation: string) =>
-  operation === "getTuple" || operation === "list" ? {} : { written: "no" as const }
-
-const invalid = (operation: string, message: string) =>
-  new CheckpointError({ reason: "Invalid", operation, message, ...unwritten(operation) })
-
-/** An id as it is stored, or `undefined` when there is none. */
-const id = (operation: string, name: string, value: unknown): Effect.Effect<string | undefined, CheckpointError> => {
-  if (value === undefined || value === null) return Effect.succeed(undefined)
-  if (typeof value !== "string" && typeof value !== "number") {
-    return Effect.fail(invalid(operation, `${name} is a ${typeof value}; give a string`))
-  }
-  const text = String(value)
-  return Codec.isStorable(text)
-    ? Effect.succeed(text)
-    : Effect.fail(invalid(operation, `${name} ${JSON.stringify(text)} holds a character that Postgres cannot store`))
-}
-
-const required = (operation: string, name: string, value: unknown): Effect.Effect<string, CheckpointError> =>
-  Effect.flatMap(id(operation, name, value), (text) =>
-    text === undefined || text === ""
-      ? Effect.fail(invalid(operation, `${operation} needs a ${name}: set configurable.${name} in the graph's config`))
-      : Effect.succeed(text)
-  )
-
-/** Whether somebody sees what is observed in a call. */
-const isTraced = (config: RunnableConfig): boolean => Option.isSome(SpanCarrier.fromConfigurable(config.configurable))
-
-/** An observation where somebody sees it; without one it would cost as much as all else. */
-const observed = <A, E, R>(
-  config: RunnableConfig,
-  effect: Effect.Effect<A, E, R>,
-  name: string,
-  metadata: Readonly<Record<string, unknown>>
-) =>
-  isTraced(config)
-    ? Observation.span(effect, name, { metadata })
-    : (effect as Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>) // no span is asked for where none is made
-
 const own = { writable: true, enumerable: true, configurable: true }
-
-/** A failure to serialize or to read back, with thread and place. */
-const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
-  new CheckpointError({
-    reason: isCheckpointError(cause)
-      ? cause.reason
-      : operation === "getTuple" || operation === "list"
-        ? "Undecodable"
-        : "Unserializable",
-    operation,
-    threadId,
-    ...unwritten(operation),
-    message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
-    cause
-  })
 
 export class SqlSaver extends BaseCheckpointSaver {
   readonly #store: store.Store

@@ -1,0 +1,85 @@
+/**
+ * What LangGraph's calls say, and what is wrong with them.
+ *
+ * @internal
+ */
+import type { RunnableConfig } from "@langchain/core/runnables"
+import { EXCLUDED_METADATA_KEYS, WRITES_IDX_MAP } from "@langchain/langgraph-checkpoint"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
+import * as Observation from "../../observability/Observation.js"
+import * as SpanCarrier from "../../observability/SpanCarrier.js"
+import { CheckpointError, isCheckpointError } from "../CheckpointError.js"
+import * as Codec from "./codec.js"
+
+/** A field of `configurable`, which holds anything. */
+export const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
+
+/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
+export const special = (channel: string): number | undefined =>
+  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
+
+/** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
+export const isInternal = (key: string): boolean =>
+  EXCLUDED_METADATA_KEYS.has(key) || key === "run_id" || /^(?:__|lc_|ls_|langgraph_)/.test(key)
+
+/** What fails before the database is asked has written nothing; one that reads says nothing of it. */
+export const unwritten = (operation: string) =>
+  operation === "getTuple" || operation === "list" ? {} : { written: "no" as const }
+
+export const invalid = (operation: string, message: string) =>
+  new CheckpointError({ reason: "Invalid", operation, message, ...unwritten(operation) })
+
+/** An id as it is stored, or `undefined` when there is none. */
+export const id = (
+  operation: string,
+  name: string,
+  value: unknown
+): Effect.Effect<string | undefined, CheckpointError> => {
+  if (value === undefined || value === null) return Effect.succeed(undefined)
+  if (typeof value !== "string" && typeof value !== "number") {
+    return Effect.fail(invalid(operation, `${name} is a ${typeof value}; give a string`))
+  }
+  const text = String(value)
+  return Codec.isStorable(text)
+    ? Effect.succeed(text)
+    : Effect.fail(invalid(operation, `${name} ${JSON.stringify(text)} holds a character that Postgres cannot store`))
+}
+
+export const required = (operation: string, name: string, value: unknown): Effect.Effect<string, CheckpointError> =>
+  Effect.flatMap(id(operation, name, value), (text) =>
+    text === undefined || text === ""
+      ? Effect.fail(invalid(operation, `${operation} needs a ${name}: set configurable.${name} in the graph's config`))
+      : Effect.succeed(text)
+  )
+
+/** Whether somebody sees what is observed in a call. */
+export const isTraced = (config: RunnableConfig): boolean =>
+  Option.isSome(SpanCarrier.fromConfigurable(config.configurable))
+
+/** An observation where somebody sees it; without one it would cost as much as all else. */
+export const observed = <A, E, R>(
+  config: RunnableConfig,
+  effect: Effect.Effect<A, E, R>,
+  name: string,
+  metadata: Readonly<Record<string, unknown>>
+) =>
+  isTraced(config)
+    ? Observation.span(effect, name, { metadata })
+    : (effect as Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>) // no span is asked for where none is made
+
+/** A failure to serialize or to read back, with thread and place. */
+export const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
+  new CheckpointError({
+    reason: isCheckpointError(cause)
+      ? cause.reason
+      : operation === "getTuple" || operation === "list"
+        ? "Undecodable"
+        : "Unserializable",
+    operation,
+    threadId,
+    ...unwritten(operation),
+    message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
+    cause
+  })
