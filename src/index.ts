@@ -42,6 +42,13 @@ export * as CheckpointManager from "./checkpoint/CheckpointManager.js"
  */
 export * as Encryption from "./checkpoint/Encryption.js"
 /**
+ * How long checkpoints are kept.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Retention from "./checkpoint/Retention.js"
+/**
  * A `SqlClient`: Postgres, or the embedded one.
  *
  * @since 0.1.0
@@ -86,7 +93,6 @@ export * as Logging from "./observability/Logging.js"
  * @category modules
  */
 export * as Observation from "./observability/Observation.js"
-
 /**
  * What a run did, recorded and drawn without any backend.
  *

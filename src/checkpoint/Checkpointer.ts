@@ -25,6 +25,7 @@ import * as runner from "./internal/runner.js"
 import { SqlSaver } from "./internal/saver.js"
 import * as sealed from "./internal/sealed.js"
 import * as store from "./internal/store.js"
+import * as Retention from "./Retention.js"
 import * as Serializer from "./Serializer.js"
 
 export {
@@ -150,6 +151,12 @@ export interface Service extends BaseCheckpointSaver {
     threadId: string,
     options?: { readonly limit?: number | undefined }
   ) => Effect.Effect<ReadonlyArray<HistoryEntry>, CheckpointError | CheckpointNotFoundError>
+  /** As `Retention`'s, for a caller who knows promises. */
+  readonly prune: (options: Retention.PruneOptions) => Promise<Retention.Report>
+  /** As `Retention`'s, for a caller who knows promises. */
+  readonly expire: (options: Retention.ExpireOptions) => Promise<Retention.Report>
+  /** As `Retention`'s, for a caller who knows promises: gives the number of checkpoints. */
+  readonly copyThread: (from: string, to: string) => Promise<number>
 }
 
 /**
@@ -181,46 +188,59 @@ export class Checkpointer extends Context.Tag("holdfast/Checkpointer")<Checkpoin
 class Saver extends SqlSaver implements Service {
   readonly threads: Service["threads"]
   readonly history: Service["history"]
+  readonly prune: Service["prune"]
+  readonly expire: Service["expire"]
+  readonly copyThread: Service["copyThread"]
   constructor(
     rows: store.Store,
     writers: fencing.Fencing,
     running: runner.Runner,
     json: Serializer.Serializer,
-    serde: SerializerProtocol
+    { encryption, serde = json }: Options
   ) {
     super(rows, writers, running, json, serde)
+    const retention = Retention.overStore(rows, encryption)
+    this.prune = (options) => running.run("prune", options.threadId, retention.prune(options))
+    this.expire = (options) => running.run("expire", options.threadId, retention.expire(options))
+    this.copyThread = (from, to) => running.run("copyThread", from, retention.copyThread(from, to))
     this.threads = (options) => overview.threads(rows, json, options?.limit ?? 100)
     this.history = (threadId, options) => overview.history(rows, json, threadId, options?.limit ?? 1000)
   }
 }
 
-const fromStore = Effect.fnUntraced(function* (tables: store.Store, options: Options, alone: boolean) {
-  const rows = sealed.make(tables, options)
-  const json = Serializer.make({ classes: options.classes })
+/** The saver over a store. A mistake in the options throws here, where they are written. */
+const fromOptions = (options: Options) => {
   const lease = Duration.decode(options.leaseTime ?? "30 seconds")
   if (!Duration.greaterThan(lease, Duration.zero) || !Duration.isFinite(lease)) {
-    return yield* Effect.die(new RangeError("leaseTime must be above 0 and finite"))
+    throw new RangeError("leaseTime must be above 0 and finite")
   }
-  // before the runner, so that it ends the leases when all has been written
-  const writers = yield* fencing.make(rows, { lease, wait: Duration.decode(options.waitForThread ?? 0), alone })
-  return new Saver(rows, writers, yield* runner.make, json, options.serde ?? json)
-})
+  const wait = Duration.decode(options.waitForThread ?? 0)
+  return Effect.fnUntraced(function* (tables: store.Store, alone: boolean) {
+    const rows = sealed.make(tables, options)
+    const json = Serializer.make({ classes: options.classes })
+    // before the runner, so that it ends the leases when all has been written
+    const writers = yield* fencing.make(rows, { lease, wait, alone })
+    return new Saver(rows, writers, yield* runner.make, json, options)
+  })
+}
 
 /**
  * Sets the tables up, unless they stand, and gives the saver. It works until the scope ends, which waits up to 5 seconds for what is being
- * written. Fails with `DatabaseError` when the tables cannot be set up.
+ * written. Fails with `DatabaseError` when the tables cannot be set up. Throws a `RangeError` for options that cannot be.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
   options: Options = {}
-): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient | Scope.Scope> =>
-  Effect.gen(function* () {
-    const rows = yield* store.make(options.schema)
+): Effect.Effect<Service, CheckpointError | DatabaseError, SqlClient.SqlClient | Scope.Scope> => {
+  const saver = fromOptions(options)
+  return Effect.gen(function* () {
+    const tables = yield* store.make(options.schema)
     const info = yield* Effect.serviceOption(Database.Info)
-    return yield* fromStore(rows, options, Option.isSome(info) && info.value.kind === "embedded")
+    return yield* saver(tables, Option.isSome(info) && info.value.kind === "embedded")
   })
+}
 
 /**
  * @since 0.1.0
@@ -285,11 +305,12 @@ const standalone = (
   options: Options,
   alone: boolean
 ): Standalone => {
+  const saver = fromOptions(options)
   const { open, opened, close, within } = opening.make(
     Effect.flatMap(Layer.build(database), (context) => Effect.provide(store.make(options.schema), context))
   )
   const end = () => Effect.runPromise(close)
-  return Object.assign(within(fromStore(store.lazy(opened), options, alone)), {
+  return Object.assign(within(saver(store.lazy(opened), alone)), {
     setup: () => opening.promise(open),
     end,
     [Symbol.asyncDispose]: end

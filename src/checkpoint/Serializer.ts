@@ -41,6 +41,18 @@ export interface Options {
 export interface Serializer extends SerializerProtocol {
   readonly dumpsTyped: (value: unknown) => Promise<[string, Uint8Array]>
   readonly loadsTyped: (type: string, data: Uint8Array | string) => Promise<unknown>
+  /**
+   * As {@link dumpsTyped}, at once. Throws `CheckpointError` (`Unserializable`).
+   *
+   * @since 0.2.0
+   */
+  readonly dumps: (value: unknown) => [string, Uint8Array]
+  /**
+   * As {@link loadsTyped}, at once. Throws `CheckpointError` (`Undecodable`).
+   *
+   * @since 0.2.0
+   */
+  readonly loads: (type: string, data: Uint8Array | string) => unknown
   /** Text that a `jsonb` column takes. Throws `CheckpointError` (`Unserializable`). */
   readonly toJsonb: (value: unknown) => string
   /** What {@link toJsonb} was given. */
@@ -189,19 +201,23 @@ const attempt = <A>(operation: "serialize" | "deserialize", evaluate: () => A): 
 export const make = (options: Options = {}): Serializer => {
   const classes = new Map([...defaults, ...Object.entries(options.classes ?? {})])
   const codec = Codec.make({ revivable: revivable(classes), snapshot: (value) => new DeltaSnapshot(value) })
+  const dumps: Serializer["dumps"] = (value) =>
+    value instanceof Uint8Array
+      ? ["bytes", value]
+      : ["json", encoder.encode(attempt("serialize", () => codec.encode(value)))]
+  const loads: Serializer["loads"] = (type, data) => {
+    // a copy: a driver hands out a Buffer, which holds on to all that came with it
+    if (type === "bytes") return typeof data === "string" ? encoder.encode(data) : new Uint8Array(data)
+    return attempt("deserialize", () => {
+      if (type !== "json") throw new Error(`unknown serialization type "${type}"`)
+      return codec.decode(typeof data === "string" ? data : decoder.decode(data))
+    })
+  }
   return {
-    dumpsTyped: async (value) =>
-      value instanceof Uint8Array
-        ? ["bytes", value]
-        : ["json", encoder.encode(attempt("serialize", () => codec.encode(value)))],
-    loadsTyped: async (type, data) => {
-      // a copy: a driver hands out a Buffer, which holds on to all that came with it
-      if (type === "bytes") return typeof data === "string" ? encoder.encode(data) : new Uint8Array(data)
-      return attempt("deserialize", () => {
-        if (type !== "json") throw new Error(`unknown serialization type "${type}"`)
-        return codec.decode(typeof data === "string" ? data : decoder.decode(data))
-      })
-    },
+    dumps,
+    loads,
+    dumpsTyped: async (value) => dumps(value),
+    loadsTyped: async (type, data) => loads(type, data),
     toJsonb: (value) => attempt("serialize", () => codec.encode(value, { jsonb: true })),
     fromJsonb: (text) => attempt("deserialize", () => codec.decode(text))
   }

@@ -135,7 +135,7 @@ export const variables: ReadonlyArray<Variable> = [
     name: "LANGFUSE_FLUSH_INTERVAL",
     description: "the longest time between the end of an observation and its sending",
     takes: seconds,
-    fallback: "1"
+    fallback: "0.3"
   },
   { name: "LANGFUSE_TIMEOUT", description: "how long one request may take", takes: seconds, fallback: "5" },
   {
@@ -143,6 +143,41 @@ export const variables: ReadonlyArray<Variable> = [
     description: "how long the end of the program waits for delivery",
     takes: seconds,
     fallback: "5"
+  },
+  {
+    name: "HOLDFAST_COMPRESSION",
+    description: "whether observations are compressed on their way; auto is gzip, but not to the same machine",
+    takes: "auto, gzip or none",
+    fallback: "auto"
+  },
+  {
+    name: "HOLDFAST_OTLP_ENDPOINT",
+    description: "a second place for the observations, or the only one",
+    takes: "the URL of an OTLP endpoint for traces, such as http://localhost:4318/v1/traces"
+  },
+  {
+    name: "HOLDFAST_OTLP_HEADERS",
+    description: "what the OTLP endpoint wants in the header, values percent-encoded",
+    takes: "headers such as name=value,other=value",
+    secret: true
+  },
+  {
+    name: "HOLDFAST_OUTBOX",
+    description: "whether what a server does not take is kept for the next process",
+    takes: "on or off",
+    fallback: "on"
+  },
+  {
+    name: "HOLDFAST_OUTBOX_MAX_MB",
+    description: "how much is kept; beyond, the oldest is lost",
+    takes: "a number of megabytes above 0",
+    fallback: "128"
+  },
+  {
+    name: "HOLDFAST_OUTBOX_MAX_AGE",
+    description: "how long it is kept",
+    takes: "a duration above 0, such as 7 days",
+    fallback: "7 days"
   },
   {
     name: "OPENAI_API_KEY",

@@ -126,6 +126,22 @@ const history = Command.make("history", { thread, limit, json }, ({ json, limit,
   })
 ).pipe(Command.withDescription("List a run's checkpoints"))
 
+const doctor = Command.make(
+  "doctor",
+  {
+    deliver: Options.boolean("deliver").pipe(Options.withDescription("deliver first what waits in the outbox")),
+    json
+  },
+  ({ deliver, json }) =>
+    Effect.gen(function* () {
+      const settings = yield* Settings.load
+      const commands = yield* Effect.promise(() => import("./commands/doctor.js"))
+      yield* commands.doctor(settings, { deliver, json })
+    })
+).pipe(
+  Command.withDescription("Check the settings, Langfuse, its keys and the clock, and show what waits to be delivered")
+)
+
 /**
  * The whole command line.
  *
@@ -134,5 +150,5 @@ const history = Command.make("history", { thread, limit, json }, ({ json, limit,
  */
 export const command = Command.make("holdfast").pipe(
   Command.withDescription("Keeps AI agents standing when models, networks, databases and machines fail"),
-  Command.withSubcommands([research, resume, threads, history])
+  Command.withSubcommands([research, resume, threads, history, doctor])
 )

@@ -48,25 +48,25 @@ export const tracing = Trace.layerRecorder().pipe(Layer.provideMerge(Langfuse.la
 /** LangGraph's classes are loaded while the database opens. */
 const loadCheckpointer = Effect.promise(() => import("../checkpoint/Checkpointer.js"))
 
-/**
- * Where checkpoints are kept; made if need be. Everything closes with the layer.
- *
- * @since 0.1.0
- * @category layers
- */
-export const storage = ({ database }: Settings) =>
+/** The database, while LangGraph's classes are loaded. */
+const database = (settings: Settings) =>
   Layer.scopedContext(
-    Effect.gen(function* () {
-      const [context, module] = yield* Effect.all([Database.make(database), loadCheckpointer], {
-        concurrency: "unbounded"
-      })
-      return Context.make(module.Checkpointer, yield* Effect.provide(module.make(), context))
-    })
+    Effect.map(
+      Effect.all([Database.make(settings.database), loadCheckpointer], { concurrency: "unbounded" }),
+      ([context]) => context
+    )
   )
 
+/** Where checkpoints are kept; made if need be. */
+const checkpoints = Layer.effectContext(
+  Effect.flatMap(loadCheckpointer, (module) =>
+    Effect.map(module.make(), (checkpointer) => Context.make(module.Checkpointer, checkpointer))
+  )
+)
+
 /**
- * Storage and tracing for a run. Opening a database belongs to no run, so it is done under the tracer from outside; and storage closes first, so
- * that what it still wrote is delivered too.
+ * Storage and tracing for a run. Opening a database belongs to no run, so it is done under the tracer from outside. The database closes last:
+ * what Langfuse does not take goes there.
  *
  * @since 0.1.0
  * @category layers
@@ -74,7 +74,10 @@ export const storage = ({ database }: Settings) =>
 export const running = (settings: Settings) =>
   Layer.unwrapEffect(
     Effect.map(Effect.tracer, (outside) =>
-      Layer.scopedContext(Effect.withTracer(Layer.build(storage(settings)), outside)).pipe(Layer.provideMerge(tracing))
+      Layer.scopedContext(Effect.withTracer(Layer.build(checkpoints), outside)).pipe(
+        Layer.provideMerge(tracing),
+        Layer.provideMerge(database(settings))
+      )
     )
   )
 
@@ -87,8 +90,13 @@ const hasTables: Effect.Effect<boolean, SqlError.SqlError, SqlClient.SqlClient> 
     )
 )
 
-/** Whether a folder is missing or empty, so that opening a database there would make one. */
-const isEmpty = (folder: string): boolean => {
+/**
+ * Whether a folder is missing or empty, so that opening a database there would make one.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isEmpty = (folder: string): boolean => {
   try {
     return readdirSync(folder).length === 0
   } catch (error) {
@@ -113,5 +121,5 @@ export const ifStored = <A, E, R, A2, E2, R2>(
     const context = yield* Database.make(database)
     if (!(yield* Effect.provide(hasTables, context))) return yield* nothing
     const module = yield* loadCheckpointer
-    return yield* Effect.provideServiceEffect(ask, module.Checkpointer, Effect.provide(module.make(), context))
+    return yield* Effect.provideServiceEffect(ask, module.Checkpointer, module.make()).pipe(Effect.provide(context))
   }).pipe(Effect.scoped)

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type { CallbackHandler } from "@langfuse/langchain"
+import type * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigError from "effect/ConfigError"
 import * as Context from "effect/Context"
@@ -12,36 +13,75 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
-import { ConfigurationError } from "../observability/ConfigurationError.js"
+import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
-import * as environment from "../observability/internal/environment.js"
 import * as Observation from "../observability/Observation.js"
 import type * as Bridge from "./internal/bridge.js"
+import * as settings from "./internal/settings.js"
 
 /**
  * @since 0.1.0
  * @category models
  */
 export interface Options {
-  readonly publicKey: string
-  readonly secretKey: Redacted.Redacted
+  /** Langfuse's keys: both, or neither to send to {@link Options.otlp} only. */
+  readonly publicKey?: string | undefined
+  readonly secretKey?: Redacted.Redacted | undefined
   /** Where Langfuse is. Default `https://cloud.langfuse.com`. */
   readonly baseUrl?: string | undefined
   /** What stands on every observation: environment, release, and if wanted a name, session, user, tags and metadata. */
   readonly trace?: Observation.TraceOptions | undefined
   /** Observations a request. Default 512. */
   readonly flushAt?: number | undefined
-  /** The longest time between the end of an observation and its sending, while all is well. Default 1 second. */
+  /** Bytes a request, before compression: below what Langfuse (4.5 MB) and proxies (nginx: 1 MiB) take. Default 1,000,000. */
+  readonly maxBatchBytes?: number | undefined
+  /** Whether requests are compressed. Default `auto`: with gzip, but not on the way to the same machine. */
+  readonly compression?: "auto" | "gzip" | "none" | undefined
+  /** The longest time between the end of an observation and its sending, while all is well. Default 0.3 seconds. */
   readonly flushInterval?: Duration.DurationInput | undefined
   /** How long one request may take. Default 5 seconds. */
   readonly requestTimeout?: Duration.DurationInput | undefined
   /** How long the closing of the scope waits for what is still to be sent. Default 5 seconds. */
   readonly flushTimeout?: Duration.DurationInput | undefined
-  /** How many observations wait in memory, at most, while Langfuse takes none. Default 50,000. */
+  /** The first pause after a request that failed; each next one is twice as long, up to 30 seconds. Default 1 second. */
+  readonly retryInterval?: Duration.DurationInput | undefined
+  /** How many observations wait in memory, at most. Default 50,000. */
   readonly maxQueue?: number | undefined
+  /** About how many bytes they may hold. Default 128 MiB. */
+  readonly maxQueueBytes?: number | undefined
+  /** Where waits what Langfuse does not take; `false` for nowhere but in memory. */
+  readonly outbox?: OutboxOptions | false | undefined
+  /** A second place for the observations: an OTLP endpoint that takes JSON, with a queue and an outbox of its own. */
+  readonly otlp?: OtlpOptions | undefined
+}
+
+/**
+ * What waits for a server is in the database, if the layer is built where there is one of Postgres's kind (see `Database`); else in a folder.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface OutboxOptions {
+  /** Where there is no database. Default `.holdfast/outbox`. */
+  readonly folder?: string | undefined
+  /** Compressed bytes that wait, at most: beyond, the oldest are lost. Default 128 MiB. */
+  readonly maxBytes?: number | undefined
+  /** How long something waits, at most. Default 7 days. */
+  readonly maxAge?: Duration.DurationInput | undefined
+}
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface OtlpOptions {
+  /** With its path, such as `http://localhost:4318/v1/traces`. */
+  readonly endpoint: string
+  /** Such as an `authorization`. */
+  readonly headers?: Readonly<Record<string, Redacted.Redacted>> | undefined
 }
 
 /**
@@ -49,7 +89,7 @@ export interface Options {
  * @category models
  */
 export interface Service {
-  /** Whether observations go to Langfuse. */
+  /** Whether observations go to Langfuse or to an OTLP endpoint. */
   readonly enabled: boolean
   /** See {@link callbackHandler}. */
   readonly callbackHandler: Effect.Effect<Option.Option<CallbackHandler>>
@@ -117,70 +157,50 @@ export const callbackHandler: Effect.Effect<Option.Option<CallbackHandler>> = Ef
  */
 export const flush: Effect.Effect<void> = Effect.flatMap(Langfuse, (langfuse) => langfuse.flush)
 
-const url = (text: string): string | undefined => {
-  if (!URL.canParse(text)) return undefined
-  const { protocol, search, hash } = new URL(text)
-  return (protocol === "http:" || protocol === "https:") && search === "" && hash === ""
-    ? text.replace(/\/+$/, "")
-    : undefined
-}
-
-const expectedUrl = "a URL such as https://cloud.langfuse.com"
-const expectedEnvironment =
-  "at most 40 lower-case letters, digits, hyphens and underscores, not beginning with langfuse"
-const isEnvironment = (text: string): boolean => /^(?!langfuse)[a-z0-9_-]{1,40}$/.test(text)
-
-const invalid = (setting: string, expected: string, value: string): ConfigurationError =>
-  new ConfigurationError({ setting, expected, problem: `it is ${JSON.stringify(value)}` })
-
-const count = (items: number, word: string): string => `${items} ${word}${items === 1 ? "" : "s"}`
-
 interface Started {
   readonly service: Service
   readonly bridge: Bridge.Bridge
 }
 
+const mebibyte = 1_048_576
+
 const start = (options: Options): Effect.Effect<Started, ConfigurationError, Scope.Scope> =>
   Effect.gen(function* () {
-    const baseUrl = url(options.baseUrl ?? "https://cloud.langfuse.com")
-    if (baseUrl === undefined) return yield* invalid("LANGFUSE_BASE_URL", expectedUrl, options.baseUrl ?? "")
-    const named = options.trace?.environment
-    if (named !== undefined && !isEnvironment(named)) {
-      return yield* invalid("LANGFUSE_TRACING_ENVIRONMENT", expectedEnvironment, named)
-    }
+    const { langfuse, otlp } = yield* settings.targets(options)
     const flushTimeout = Duration.toMillis(options.flushTimeout ?? "5 seconds")
     // its loggers are the ones in force here: whoever closes the scope may have others
     const runtime = yield* Effect.runtime<never>()
     const log = (line: Effect.Effect<void>): void => Runtime.runSync(runtime)(line)
-    const module = yield* Effect.promise(() => import("./internal/bridge.js"))
+    const warn = (line: string): void => log(Effect.logWarning(line))
+    const [module, outbox] = yield* Effect.promise(() =>
+      Promise.all([import("./internal/bridge.js"), import("./internal/outboxOpen.js")])
+    )
+    const store = options.outbox === false ? undefined : yield* outbox.open(options.outbox ?? {}, warn)
     const bridge = yield* module.make({
-      baseUrl,
-      publicKey: options.publicKey,
-      secretKey: options.secretKey,
+      langfuse,
+      otlp,
+      store,
+      compression: options.compression ?? "auto",
       requestTimeoutMillis: Duration.toMillis(options.requestTimeout ?? "5 seconds"),
-      intervalMillis: Duration.toMillis(options.flushInterval ?? "1 second"),
+      intervalMillis: Duration.toMillis(options.flushInterval ?? "300 millis"),
+      backoffMillis: Duration.toMillis(options.retryInterval ?? "1 second"),
       maxBatch: options.flushAt ?? 512,
+      maxBytes: options.maxBatchBytes ?? 1_000_000,
       maxQueue: options.maxQueue ?? 50_000,
+      maxQueueBytes: options.maxQueueBytes ?? 128 * mebibyte,
+      flushMillis: flushTimeout,
       trace: options.trace ?? {},
-      onProblem: (reason) => log(Effect.logWarning(`Langfuse at ${baseUrl} takes no observations: ${reason}`)),
-      onRecovery: () => log(Effect.logInfo(`Langfuse at ${baseUrl} takes observations again`))
+      warn,
+      info: (line) => log(Effect.logInfo(line))
     })
     const flush = Effect.promise(() => bridge.flush(flushTimeout)).pipe(
-      Effect.catchAllDefect((defect) =>
-        Effect.sync(() => log(Effect.logWarning(`Langfuse: ${ErrorInfo.line(ErrorInfo.make(defect))}`)))
-      )
+      Effect.catchAllDefect((defect) => Effect.sync(() => warn(`Langfuse: ${ErrorInfo.line(ErrorInfo.make(defect))}`)))
     )
     yield* Effect.addFinalizer(() =>
       Effect.zipRight(
         flush,
-        Effect.sync(() => {
-          const { observations, reason, scores } = bridge.close()
-          if (observations + scores === 0) return
-          const lost =
-            scores === 0
-              ? count(observations, "observation")
-              : `${count(observations, "observation")} and ${count(scores, "score")}`
-          log(Effect.logWarning(`${lost} did not reach Langfuse at ${baseUrl}: ${reason ?? "no answer in time"}`))
+        Effect.map(Effect.promise(bridge.close), (lines) => {
+          for (const line of lines) warn(line)
         })
       )
     )
@@ -205,15 +225,93 @@ const provide = ({ bridge, service }: Started): Layer.Layer<Langfuse> =>
   )
 
 /**
- * Sends every Effect span made under it to Langfuse as an observation, and every score. When its scope closes, what is still here is sent
- * within `flushTimeout`; what cannot be delivered is counted in one warning, and fails nothing. Fails with `ConfigurationError` if an option
- * is malformed.
+ * Sends every Effect span made under it to Langfuse as an observation, and every score. What Langfuse does not take within a second is kept in
+ * the outbox: in the database if the layer is built where there is one (`Layer.provide(Database.layer)`), else in a folder. When its scope
+ * closes, what is still here is sent within `flushTimeout`, or goes to the outbox too. It fails nothing. Fails with `ConfigurationError` if an
+ * option is malformed.
+ *
+ * While it is open, a process that ends for want of work, by a signal that nobody hears or by an error that nobody catches flushes first.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerWith = (options: Options): Layer.Layer<Langfuse, ConfigurationError> =>
   Layer.unwrapScoped(Effect.map(start(options), provide))
+
+/**
+ * What a check has found.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Finding {
+  readonly check: "langfuse" | "keys" | "clock" | "delivery" | "otlp"
+  readonly status: "ok" | "warning" | "problem"
+  readonly message: string
+}
+
+/**
+ * Asks Langfuse, and the OTLP endpoint if there is one, whether they would take what is sent to them: address, keys and their region, clock, a
+ * request with nothing in it. Sends nothing that stays. Fails with `ConfigurationError` if an option is malformed.
+ *
+ * @since 0.1.0
+ * @category diagnosis
+ */
+export const diagnose = (options: Options): Effect.Effect<ReadonlyArray<Finding>, ConfigurationError> =>
+  Effect.flatMap(settings.targets(options), (targets) =>
+    Effect.promise(async () => {
+      const module = await import("./internal/diagnose.js")
+      return module.diagnose({ ...targets, timeoutMillis: Duration.toMillis(options.requestTimeout ?? "5 seconds") })
+    })
+  )
+
+/**
+ * What became of the observations, or of the scores, for one server, over all processes that share an outbox.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DeliverySummary {
+  readonly kind: "observations" | "scores"
+  readonly target: string
+  /** In the memory of the process that noted its figures last, as it did. */
+  readonly queued: number
+  readonly sent: number
+  /** Wait in the outbox, by Langfuse's public key; under the empty one, for any. */
+  readonly waiting: ReadonlyArray<{ readonly account: string; readonly items: number }>
+  /** On disk, compressed. */
+  readonly bytes: number
+  /** Since when the oldest waits. */
+  readonly oldest: Date | undefined
+  readonly refused: number
+  /** Set aside, the newest first: what the server will never take. */
+  readonly refusals: ReadonlyArray<{
+    /** `trace id/span id`, or the id of a score. */
+    readonly id: string
+    readonly name: string
+    readonly reason: string
+    readonly at: Date
+  }>
+  /** Found no room in memory or in the outbox. */
+  readonly lost: number
+  /** What went wrong the last time, unless it has gone right since. */
+  readonly problem: string | undefined
+}
+
+/**
+ * What is in the outbox, and the figures of the delivery: of the database if there is one in the context, else of the folder. Changes nothing.
+ *
+ * @since 0.1.0
+ * @category diagnosis
+ */
+export const deliveries = (
+  options: OutboxOptions = {}
+): Effect.Effect<ReadonlyArray<DeliverySummary>, Cause.UnknownException> =>
+  Effect.gen(function* () {
+    const outbox = yield* Effect.promise(() => import("./internal/outboxOpen.js"))
+    const store = yield* outbox.open(options, () => {})
+    return yield* Effect.tryPromise(store.summaries)
+  })
 
 /**
  * {@link layerWith} from a `Config`.
@@ -226,64 +324,26 @@ export const layerConfig = (
 ): Layer.Layer<Langfuse, ConfigurationError | ConfigError.ConfigError> =>
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerWith))
 
-const secondsOf = (name: string): Effect.Effect<Duration.Duration | undefined, ConfigurationError> =>
-  Effect.map(
-    environment.number(name, "a number of seconds above 0, at most 3600", (value) => value > 0 && value <= 3600),
-    (value) => (value === undefined ? undefined : Duration.seconds(value))
-  )
-
 /**
- * Options from the environment; nothing if neither key is set. Fails with `ConfigurationError` if one key is set without the other, or if a
- * variable is malformed. Empty variables count as absent.
+ * Options from the environment; nothing if neither a key nor an OTLP endpoint is set. Fails with `ConfigurationError` if one key is set without
+ * the other, or if a variable is malformed. Empty variables count as absent.
  *
  * - `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`
  * - `LANGFUSE_BASE_URL`, default `https://cloud.langfuse.com` (`LANGFUSE_BASEURL` is its older name)
  * - `LANGFUSE_TRACING_ENVIRONMENT` and `LANGFUSE_RELEASE`, which stand on every observation
  * - `LANGFUSE_FLUSH_AT`, observations a request, default 512
- * - `LANGFUSE_FLUSH_INTERVAL`, seconds, default 1
+ * - `LANGFUSE_FLUSH_INTERVAL`, seconds, default 0.3
  * - `LANGFUSE_TIMEOUT`, seconds a request may take, default 5
  * - `HOLDFAST_FLUSH_TIMEOUT`, seconds that the end of the program waits for delivery, default 5
+ * - `HOLDFAST_COMPRESSION`: `auto`, `gzip` or `none`, default `auto`
+ * - `HOLDFAST_OTLP_ENDPOINT`, `HOLDFAST_OTLP_HEADERS`: a second place for the observations
+ * - `HOLDFAST_OUTBOX`: `on` or `off`, default `on`; `HOLDFAST_OUTBOX_MAX_MB`, default 128; `HOLDFAST_OUTBOX_MAX_AGE`, default 7 days. Where there
+ *   is no database it is the folder `outbox` in `HOLDFAST_DATA_DIR`
  *
  * @since 0.1.0
  * @category constructors
  */
-export const fromEnvironment: Effect.Effect<Option.Option<Options>, ConfigurationError> = Effect.gen(function* () {
-  const publicKey = yield* environment.text("LANGFUSE_PUBLIC_KEY")
-  const secretKey = yield* environment.text("LANGFUSE_SECRET_KEY")
-  const urlSetting = (name: string) => environment.setting({ name, expected: expectedUrl, parse: url })
-  const options = {
-    baseUrl: (yield* urlSetting("LANGFUSE_BASE_URL")) ?? (yield* urlSetting("LANGFUSE_BASEURL")),
-    trace: {
-      environment: yield* environment.setting({
-        name: "LANGFUSE_TRACING_ENVIRONMENT",
-        expected: expectedEnvironment,
-        parse: (text) => (isEnvironment(text) ? text : undefined)
-      }),
-      release: yield* environment.text("LANGFUSE_RELEASE")
-    },
-    flushAt: yield* environment.number(
-      "LANGFUSE_FLUSH_AT",
-      "a whole number from 1 to 10000",
-      (value) => Number.isInteger(value) && value >= 1 && value <= 10_000
-    ),
-    flushInterval: yield* secondsOf("LANGFUSE_FLUSH_INTERVAL"),
-    requestTimeout: yield* secondsOf("LANGFUSE_TIMEOUT"),
-    flushTimeout: yield* secondsOf("HOLDFAST_FLUSH_TIMEOUT")
-  }
-  if (publicKey === undefined && secretKey === undefined) return Option.none()
-  if (publicKey === undefined || secretKey === undefined) {
-    const [missing, present] =
-      publicKey === undefined
-        ? (["LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"] as const)
-        : (["LANGFUSE_SECRET_KEY", "LANGFUSE_PUBLIC_KEY"] as const)
-    return yield* new ConfigurationError({
-      setting: missing,
-      expected: "the key that belongs to it, or neither of the two to run without Langfuse",
-      problem: `it is not set, and ${present} is`
-    })
-  }
-  return Option.some({ ...options, publicKey, secretKey: Redacted.make(secretKey) })
-})
+export const fromEnvironment: Effect.Effect<Option.Option<Options>, ConfigurationError> = settings.fromEnvironment
 
 /**
  * {@link layerWith} with {@link fromEnvironment}. Without keys nothing is sent, and one line of the log says why.
@@ -296,7 +356,11 @@ export const layer: Layer.Layer<Langfuse, ConfigurationError> = Layer.unwrapScop
     fromEnvironment,
     Option.match({
       onNone: () => Effect.as(sayOnce(`Langfuse is off: ${withoutKeys}`), Layer.succeed(Langfuse, off(withoutKeys))),
-      onSome: (options) => Effect.map(start(options), provide)
+      onSome: (options) =>
+        Effect.zipRight(
+          options.publicKey === undefined ? sayOnce(`Langfuse is off: ${withoutKeys}`) : Effect.void,
+          Effect.map(start(options), provide)
+        )
     })
   )
 )

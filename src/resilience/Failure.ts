@@ -102,7 +102,8 @@ export const isFailure = (value: unknown): value is Failure =>
 
 /**
  * Sorts any error: by the `failure` that it carries itself, by HTTP status and Retry-After, by the codes of OpenAI, Anthropic, Google and
- * LangChain, by the codes of sockets and undici, by name, and through its chain of causes. Shapes decide, no class is imported. What nobody
+ * LangChain, by the codes of sockets and undici, by name, through its chain of causes, and of an `AggregateError` by what it holds. Shapes decide, no
+ * class is imported. What nobody
  * recognises is `transient`, save for mistakes of a program (`TypeError` and its kin), which are `permanent`.
  *
  * An `AbortError` is `cancelled`, unless it names as its cause what is known to be a failure, such as a timeout.
@@ -117,11 +118,14 @@ export const isFailure = (value: unknown): value is Failure =>
  * // { kind: "rate-limited", reason: "http 429", retryAfterMillis: 2000 }
  * ```
  */
-export const classify: Classifier = (error, now = Date.now): Failure => {
+export const classify: Classifier = (error, now = Date.now): Failure => classifyWithin(8, error, now)
+
+/** Through so many errors, one the cause of the other: a chain may lead back into itself. */
+const classifyWithin = (errors: number, error: unknown, now: () => number): Failure => {
   let current: unknown = error
   let outermost: unknown = error
   let aborted: Failure | undefined
-  for (let depth = 0; depth < 8 && Predicate.isObject(current); depth++) {
+  for (let left = errors; left > 0 && Predicate.isObject(current); left--) {
     if (Cause.isUnknownException(current)) {
       // a wrapper: it has nothing of its own to say
       if (outermost === current) outermost = current.error
@@ -134,6 +138,10 @@ export const classify: Classifier = (error, now = Date.now): Failure => {
     const failure = isFailure(declared) ? declared : recogniser.recognise(current, now)
     if (failure?.kind === "cancelled") aborted ??= failure
     else if (failure !== undefined) return failure
+    const all = recogniser.field(current, "errors")
+    if (current instanceof AggregateError && Array.isArray(all) && all.length > 0) {
+      return ofAlternatives(all.map((each) => classifyWithin(left - 1, each, now)))
+    }
     current = recogniser.field(current, "cause")
   }
   return aborted ?? recogniser.unexplained(outermost)
@@ -161,9 +169,17 @@ const both = (left: Failure, right: Failure): Failure => {
   }
 }
 
+/** Of ways that were tried side by side and have all failed: another try is worth it when it is for any of them. */
+const ofAlternatives = (failures: ReadonlyArray<Failure>): Failure => {
+  const signal = failures.find(({ kind }) => kind === "control-flow")
+  if (signal !== undefined) return signal
+  const retryable = failures.filter(isRetryable)
+  return (retryable.length > 0 ? retryable : failures).reduce(both)
+}
+
 /**
  * Sorts a cause: a failure by its error, a defect as permanent, an interruption as cancelled. Where several came together, control flow goes
- * before a defect, a defect before failures, and among failures the worst one decides.
+ * before a defect, a defect before failures, and among failures the worst one decides. No classifier is asked about control flow.
  *
  * @since 0.1.0
  * @category classification
@@ -173,7 +189,7 @@ export const fromCause = (
   classifier: Classifier = classify,
   now?: () => number
 ): Failure => {
-  if (cause._tag === "Fail") return classifier(cause.error, now)
+  if (cause._tag === "Fail" && !ErrorInfo.isControlFlow(cause.error)) return classifier(cause.error, now)
   const errors = Chunk.toReadonlyArray(Cause.failures(cause))
   const defects = Chunk.toReadonlyArray(Cause.defects(cause))
   const signal = [...errors, ...defects].find(ErrorInfo.isControlFlow)

@@ -107,7 +107,7 @@ export const chain = <W extends Way<unknown, unknown, unknown>>(
         ? way.effect
         : observed(way.effect, before.error, { chain: name, way: way.name, fallback_level: index })
     return Effect.catchAllCause(effect, (cause) => {
-      if (!Failure.isReal(Failure.fromCause(cause, controlFlowOnly))) {
+      if (!Failure.isReal(Failure.fromCause(cause, anyFailure))) {
         // a signal to LangGraph or an interruption: not ours to type, it passes through as it is
         return Effect.failCause(cause as Cause.Cause<never>)
       }
@@ -134,11 +134,8 @@ const observed = <A, E, R>(
   ) as Effect.Effect<A, E, R> // the span only adds what it then provides: R is as it was
 }
 
-/** An aborted call is a failure of that way; only a signal of LangGraph's passes. */
-const controlFlowOnly = (error: unknown): Failure.Failure =>
-  ErrorInfo.isControlFlow(error)
-    ? { kind: "control-flow", reason: ErrorInfo.tag(error) }
-    : { kind: "permanent", reason: "failed" }
+/** An aborted call is a failure of that way; only a signal of LangGraph's, about which nobody is asked, passes. */
+const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
 
 /**
  * Another effect when the first fails or dies. The same as a {@link chain} of two.
@@ -208,7 +205,7 @@ const instead = <A, E, R, A2, E2, R2>(
   that: (error: unknown, cause: Cause.Cause<E>) => Effect.Effect<A2, E2, R2>
 ): Effect.Effect<A | A2, E2, R | R2> =>
   Effect.catchAllCause(self, (cause) =>
-    Failure.isReal(Failure.fromCause(cause, controlFlowOnly))
+    Failure.isReal(Failure.fromCause(cause, anyFailure))
       ? that(Cause.originalError(Cause.squash(cause)), cause)
       : Effect.failCause(cause as Cause.Cause<never>)
   )

@@ -4,6 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -162,6 +163,61 @@ for (const backend of TestDatabases.backends) {
           yield* Fiber.interrupt(fiber)
           assert.strictEqual(yield* phase("b", Effect.succeed(3)), 3)
           assert.strictEqual(runs, 4)
+        })
+      )
+
+      it.effect("a stale writer is told what was saved in between, and nothing is written", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const options = (phase: string, state: number) => ({
+            workflowId: "stale",
+            phase,
+            state,
+            schema: Schema.Number
+          })
+          const first = yield* checkpoints.saveAfter(undefined, options("a", 1))
+          const early = yield* Effect.flip(checkpoints.saveAfter(undefined, options("a", 2)))
+          assert.instanceOf(early, CheckpointManager.StaleCheckpointError)
+          const loaded = yield* checkpoints.resume("stale", Schema.Number)
+          const second = yield* checkpoints.saveAfter(loaded, options("b", 3))
+          const stale = yield* Effect.flip(checkpoints.saveAfter(first, options("c", 4)))
+          assert.deepInclude(stale, {
+            _tag: "StaleCheckpointError",
+            workflowId: "stale",
+            phase: "c",
+            expected: first.checkpointId,
+            found: second.checkpointId,
+            foundPhase: "b"
+          })
+          assert.match(stale.message, /"c" of "stale" was not saved: "b" was saved by another/)
+          assert.strictEqual((yield* checkpoints.resume("stale", Schema.Number)).state, 3)
+          const gone = yield* Effect.flip(checkpoints.saveAfter(first, { ...options("c", 4), workflowId: "new" }))
+          assert.isTrue(gone._tag === "StaleCheckpointError" && gone.found === undefined)
+        })
+      )
+
+      it.effect("of many who follow the same save one succeeds; saves that follow any are all kept", () =>
+        Effect.gen(function* () {
+          const checkpoints = yield* CheckpointManager.CheckpointManager
+          const last = yield* checkpoints.save({ workflowId: "race", phase: "p", state: 0, schema: Schema.Number })
+          const save = (state: number) => ({ workflowId: "race", phase: "p", state, schema: Schema.Number })
+          const numbers = Array.from({ length: 8 }, (_, index) => index + 1)
+          const results = yield* Effect.forEach(
+            numbers,
+            (state) => Effect.either(checkpoints.saveAfter(last, save(state))),
+            { concurrency: "unbounded" }
+          )
+          const [won, ...more] = results.filter(Either.isRight)
+          assert.strictEqual(more.length, 0)
+          assert.isTrue(
+            results.every((result) => Either.isRight(result) || result.left._tag === "StaleCheckpointError")
+          )
+          assert.strictEqual(won?.right.step, 1)
+          yield* Effect.forEach(numbers, (state) => checkpoints.save(save(state)), { concurrency: "unbounded" })
+          deepStrictEqual(
+            (yield* checkpoints.history("race")).map((entry) => entry.step),
+            [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
+          )
         })
       )
 

@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import * as fc from "fast-check"
 import { ThreadBusyError } from "../../src/checkpoint/CheckpointError.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
+import * as CountingProxy from "../support/countingProxy.js"
 import * as TestDatabases from "../support/databases.js"
 import * as processes from "../support/processes.js"
 
@@ -364,34 +365,6 @@ for (const backend of TestDatabases.backends) {
       )
     })
 
-    it.scoped("makes no round trip of its own", () =>
-      Effect.gen(function* () {
-        const sql = yield* SqlClient.SqlClient
-        let statements = 0
-        const counting = (client: SqlClient.SqlClient): SqlClient.SqlClient =>
-          new Proxy(client, {
-            get: (target, key) => {
-              if (key === "unsafe") statements++
-              const value: unknown = Reflect.get(target, key)
-              return key === "withoutTransforms" ? () => counting(target.withoutTransforms()) : value
-            }
-          })
-        const saver = yield* Effect.provideService(Checkpointer.make(), SqlClient.SqlClient, counting(sql))
-        yield* Effect.promise(async () => {
-          const config = { ...thread("counted"), durability: "sync" as const }
-          for (let round = 0; round < 3; round++) {
-            statements = 0
-            await pair(saver).invoke({ log: [] }, config)
-            // getTuple; put of the input and after START, a and b; putWrites of START, a and b
-            assert.strictEqual(statements, 1 + 4 + 3)
-          }
-          statements = 0
-          await pair(saver).updateState(config, { log: ["u"] }, "a")
-          assert.strictEqual(statements, 3)
-        })
-      }).pipe(Effect.provide(backend.layer))
-    )
-
     it.scoped("waits for its turn, by option; several savers see each other", () =>
       Effect.gen(function* () {
         const [one, two] = yield* Effect.all([Checkpointer.make(), Checkpointer.make({ waitForThread: "60 seconds" })])
@@ -439,6 +412,36 @@ for (const backend of TestDatabases.backends) {
 
 const [, postgres] = TestDatabases.backends
 if (postgres === undefined) throw new Error("two processes need a server")
+
+describe("what one writer a thread costs", () => {
+  it.scoped("makes no round trip of its own, counted at the wire", () =>
+    Effect.gen(function* () {
+      const { url = "" } = yield* postgres.create
+      const proxy = yield* Effect.acquireRelease(
+        Effect.promise(() => CountingProxy.start(url)),
+        (proxy) => Effect.promise(() => proxy.stop())
+      )
+      yield* Effect.promise(async () => {
+        await using saver = Checkpointer.fromUrl(proxy.url, { maxConnections: 1 })
+        const config = { ...thread("counted"), durability: "sync" as const }
+        const counted = async (run: () => Promise<unknown>) => {
+          const before = proxy.count()
+          await run()
+          return proxy.count() - before
+        }
+        // a statement's first run on a connection also describes it
+        await pair(saver).invoke({ log: [] }, config)
+        await pair(saver).invoke({ log: [] }, config)
+        for (let round = 0; round < 3; round++) {
+          // getTuple; put of the input and after START, a and b; putWrites of START, a and b
+          assert.strictEqual(await counted(() => pair(saver).invoke({ log: [] }, config)), 1 + 4 + 3)
+        }
+        await pair(saver).updateState(config, { log: ["u"] }, "a")
+        assert.strictEqual(await counted(() => pair(saver).updateState(config, { log: ["u"] }, "a")), 3)
+      })
+    })
+  )
+})
 
 describe("writers in two processes", () => {
   const file = new URL("./fixtures/writer.ts", import.meta.url)

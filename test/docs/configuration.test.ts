@@ -142,6 +142,12 @@ describe("configuration", () => {
     LANGFUSE_FLUSH_INTERVAL: "1 second",
     LANGFUSE_TIMEOUT: "abc",
     HOLDFAST_FLUSH_TIMEOUT: "0",
+    HOLDFAST_COMPRESSION: "zip",
+    HOLDFAST_OUTBOX: "maybe",
+    HOLDFAST_OUTBOX_MAX_MB: "much",
+    HOLDFAST_OUTBOX_MAX_AGE: "7",
+    HOLDFAST_OTLP_ENDPOINT: "localhost:4318",
+    HOLDFAST_OTLP_HEADERS: "no pair",
     HOLDFAST_LOG_LEVEL: "loud",
     HOLDFAST_LOG_FORMAT: "xml",
     OPENAI_BASE_URL: "localhost:11434"

@@ -144,7 +144,8 @@ describe("Langfuse: the tree", () => {
       )
       const [swarm] = server.observations()
       const ids = { traceId: swarm?.traceId ?? "", observationId: swarm?.id ?? "" }
-      assert.deepStrictEqual(server.scores(), [
+      const scores = server.scores().map(({ id: _, ...score }) => score)
+      assert.deepStrictEqual(scores, [
         { ...ids, name: "retry_attempts", value: 2, dataType: "NUMERIC", comment: undefined },
         { ...ids, name: "degraded", value: 1, dataType: "BOOLEAN", comment: "narrative missing" },
         { ...ids, name: "verdict", value: "buy", dataType: "CATEGORICAL", comment: undefined }

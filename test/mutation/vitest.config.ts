@@ -1,5 +1,6 @@
+import type { RunnerTask, RunnerTestFile } from "vitest"
 import { defineConfig } from "vitest/config"
-import { BaseSequencer } from "vitest/node"
+import { BaseSequencer, type Reporter } from "vitest/node"
 
 /** What takes more than a second goes last: most mutants never get there. */
 const slow = /(Bulkhead|chatClient|RetryPolicy.classes|Hedge|sharing|store|within)\.test\.ts$/
@@ -11,6 +12,29 @@ class QuickestFirst extends BaseSequencer {
   }
 }
 
+/** A file that cannot be loaded has no test that could fail, and Stryker takes its mutant for one that survived: it is given one. */
+class LoadingIsTested implements Reporter {
+  onFinished(files: Array<RunnerTestFile> = []) {
+    for (const file of files) {
+      if (file.result?.state !== "fail" || (file.result.errors ?? []).length === 0) continue
+      const loads: RunnerTask = {
+        type: "test",
+        id: `${file.id}_loads`,
+        name: "loads",
+        mode: "run",
+        file,
+        suite: file,
+        meta: {},
+        annotations: [],
+        timeout: 0,
+        context: Object.create(null), // nobody runs it
+        result: file.result
+      }
+      file.tasks.push(loads)
+    }
+  }
+}
+
 /** The operators' own tests, without those that take long: processes of their own, and the breaker's 10,000 sequences. */
 export default defineConfig({
   test: {
@@ -18,6 +42,7 @@ export default defineConfig({
     exclude: ["test/resilience/CircuitBreaker.fleet.test.ts", "test/resilience/CircuitBreaker.model.test.ts"],
     globalSetup: ["test/support/globalSetup.ts"],
     setupFiles: ["test/mutation/setup.ts"],
+    reporters: [new LoadingIsTested()],
     testTimeout: 10_000,
     hookTimeout: 30_000,
     sequence: { sequencer: QuickestFirst },

@@ -43,6 +43,8 @@ const promises = (it: Vitest.MethodsNonLive<CircuitBreaker.Store>, fresh: () => 
       const [open] = yield* store.read([id])
       assert.deepStrictEqual(open && { ...open, remainingMillis: 0 }, { ...state(id, "open"), version: 2 })
       assert.isTrue(open !== undefined && open.remainingMillis > 0 && open.remainingMillis <= minute)
+      const held = yield* store.write(state(other, "isolated", minute), 3)
+      assert.deepStrictEqual(held, { written: true, current: { ...state(other, "isolated"), version: 1 } })
       const endless = yield* store.write(state(id, "open", Number.POSITIVE_INFINITY), 2)
       assert.isAbove(endless.current.remainingMillis, 1e12)
     })

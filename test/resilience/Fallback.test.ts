@@ -63,8 +63,9 @@ describe("Fallback.chain", () => {
   it("is worth another try as a whole when any of its errors is", () => {
     const exhausted = (...errors: ReadonlyArray<unknown>) =>
       new Fallback.FallbackExhaustedError({ agent: "a", errors: errors.map((error) => ({ agent: "b", error })) })
-    assert.strictEqual(Failure.classify(exhausted(permanent(), transient())).kind, "transient")
-    assert.strictEqual(Failure.classify(exhausted(permanent())).kind, "permanent")
+    const reason = "fallbacks exhausted"
+    assert.deepStrictEqual(Failure.classify(exhausted(permanent(), transient())), { kind: "transient", reason })
+    assert.deepStrictEqual(Failure.classify(exhausted(permanent())), { kind: "permanent", reason })
   })
 
   const passing: ReadonlyArray<readonly [what: string, effect: (raised: Error) => Effect.Effect<never, unknown>]> = [

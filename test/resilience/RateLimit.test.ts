@@ -104,10 +104,20 @@ describe("RateLimit", () => {
       assert.strictEqual(error.message, 'the rate limit of "model" could not be asked for')
       assert.deepStrictEqual(Failure.classify(error), { kind: "transient", reason: "rate limit store" })
       assert.deepStrictEqual(
-        (yield* tree).map(({ level, metadata, name }) => [name, level, metadata]),
+        (yield* tree).map(({ level, metadata, name, statusMessage }) => [name, level, statusMessage, metadata]),
         [
-          ["rate_limit_store_failure", "WARNING", { rate_limit: "model" }],
-          ["rate_limit_rejection", "WARNING", { rate_limit: "model", reason: "store", retry_after_seconds: 0 }]
+          [
+            "rate_limit_store_failure",
+            "WARNING",
+            'the rate limit of "model" could not be asked for: the call is let through',
+            { rate_limit: "model" }
+          ],
+          [
+            "rate_limit_rejection",
+            "WARNING",
+            'the rate limit of "model" could not be asked for',
+            { rate_limit: "model", reason: "store", retry_after_seconds: 0 }
+          ]
         ]
       )
     }).pipe(Effect.provide(Layer.merge(broken, Trace.layerRecorder())))
@@ -138,7 +148,10 @@ describe("RateLimit", () => {
     assert.throws(limit({ limit: 0 }), /RateLimit: limit/)
     assert.throws(limit({ tokens: 0 }), /RateLimit: tokens/)
     assert.throws(limit({ tokens: 3 }), /tokens must be at most the limit of 2, got 3/)
-    for (const window of [0, -1, Infinity]) assert.throws(limit({ window }), /RateLimit: window/)
+    for (const window of [0, Infinity]) {
+      assert.throws(limit({ window }), `RateLimit: window must be above 0, got ${window} ms`)
+    }
+    assert.throws(limit({ window: -1 }), /RateLimit: window/)
     assert.throws(limit({ maxWait: -1 }), /RateLimit: maxWait/)
   })
 

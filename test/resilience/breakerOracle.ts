@@ -40,7 +40,8 @@ export class Oracle {
   state: State = "closed"
   readonly transitions: Array<string> = []
   mostPermits: number
-  private stay = 0
+  /** In which state, or round of probes, it is: one more with each. */
+  stay = 0
   private under: ReadonlyArray<Call> = []
   private results: Array<Result> = []
   private bucket = Number.NaN

@@ -100,6 +100,27 @@ describe("a timeout in place", () => {
     })
   )
 
+  it.effect("in a finalizer of what was interrupted it bounds as anywhere else, and what is in time goes on", () =>
+    Effect.gen(function* () {
+      const exits: Array<Exit.Exit<string, Timeout.AgentTimeoutError>> = []
+      const cleanup = (duration: "1 seconds" | "9 seconds") =>
+        Effect.as(Effect.sleep("3 seconds"), "clean").pipe(
+          Timeout.attempt(duration),
+          Effect.exit,
+          Effect.map((exit) => exits.push(exit))
+        )
+      const finalizer = Effect.zipRight(cleanup("1 seconds"), cleanup("9 seconds"))
+      const fiber = yield* Effect.fork(Effect.onInterrupt(Effect.never, () => finalizer))
+      yield* TestClock.adjust("1 seconds")
+      yield* Fiber.interruptFork(fiber)
+      yield* TestClock.adjust("9 seconds")
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.await(fiber)))
+      const [late, inTime] = exits
+      assert.isTrue(late !== undefined && timesOut(late))
+      assert.deepStrictEqual(inTime, Exit.succeed("clean"))
+    })
+  )
+
   it.effect("an interruption from outside stays one, also while the time is over and finalizers run", () =>
     Effect.gen(function* () {
       const went = yield* Ref.make(false)

@@ -31,6 +31,8 @@ export interface StoredObservation {
 }
 
 export interface StoredScore {
+  /** What makes one that comes twice one. */
+  readonly id: string
   readonly traceId: string
   readonly observationId: string
   readonly name: string
@@ -39,8 +41,31 @@ export interface StoredScore {
   readonly comment: string | undefined
 }
 
-/** What the server does with a request: take it, answer with a status, never answer, or break the connection. */
-export type Behaviour = "take" | "hang" | "reset" | { readonly status: number; readonly retryAfter?: string }
+/**
+ * What the server does with a request: take it, answer with a status, never answer, break the connection when the request is there (`reset`) or
+ * in the middle of its body (`cut`), or take it and break the connection (`lose`).
+ */
+export type Behaviour =
+  | "take"
+  | "hang"
+  | "reset"
+  | "cut"
+  | "lose"
+  | { readonly status: number; readonly retryAfter?: string; readonly body?: string }
+
+/** The rules of this server, beside those of the wire. */
+export interface Rules {
+  readonly publicKey?: string
+  readonly secretKey?: string
+  /** Bytes a request after decompression, else 413. */
+  readonly maxBytes?: number
+  /** Observations and scores of such a name are refused with 400, and the request with them. */
+  readonly poison?: (name: string) => boolean
+  /** What becomes of a compressed request. */
+  readonly gzip?: "take" | 400 | 415
+  /** How far its clock is ahead of ours. */
+  readonly skewMillis?: number
+}
 
 export interface LangfuseServer {
   readonly url: string
@@ -55,7 +80,20 @@ export interface LangfuseServer {
   readonly bodies: () => ReadonlyArray<string>
   /** Requests with a wrong path, method, key or form; a test that ends with one has found a bug. */
   readonly complaints: () => ReadonlyArray<string>
-  readonly behave: (behaviour: Behaviour) => void
+  /** For all requests to come, or asked at each, with the number of the request from 0. */
+  readonly behave: (behaviour: Behaviour | ((request: number) => Behaviour)) => void
+  /** Content encodings as they came. */
+  readonly encodings: () => ReadonlyArray<string>
+  /** How many requests have come, taken or not. */
+  readonly requests: () => number
+  /** Ends when so many different observations, and scores, are here. */
+  readonly arrived: (observations: number, scores?: number) => Effect.Effect<void>
+  /** Ends when so many requests have come, taken or not. */
+  readonly asked: (requests: number) => Effect.Effect<void>
+  /** Nobody listens any more, connections are broken. */
+  readonly down: Effect.Effect<void>
+  /** At the same address again. */
+  readonly up: Effect.Effect<void>
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null
@@ -138,13 +176,15 @@ const observationsOf = (body: unknown): ReadonlyArray<StoredObservation> =>
 
 const scoresOf = (body: unknown): ReadonlyArray<StoredScore> =>
   records(isRecord(body) ? body["batch"] : undefined).map((event) => {
-    must(event["id"], /^[0-9a-f-]{36}$/, "an event's id")
+    const eventId = must(event["id"], /^[0-9a-f-]{36}$/, "an event's id")
     must(event["timestamp"], /^\d{4}-\d\d-\d\dT.*Z$/, "an event's timestamp")
     if (event["type"] !== "score-create" || !isRecord(event["body"])) throw new Error("not a score")
     const score = event["body"]
     const value = score["value"]
     if (typeof value !== "number" && typeof value !== "string") throw new Error("a score's value")
+    must(score["id"], /^[0-9a-f-]{36}$/, "a score's id")
     return {
+      id: eventId,
       traceId: must(score["traceId"], /^[0-9a-f]{32}$/, "traceId"),
       observationId: must(score["observationId"], /^[0-9a-f]{16}$/, "observationId"),
       name: must(score["name"], /./, "a score's name"),
@@ -154,29 +194,62 @@ const scoresOf = (body: unknown): ReadonlyArray<StoredScore> =>
     }
   })
 
-const read = async (request: IncomingMessage): Promise<string> => {
+/** The body, or nothing when the connection broke. */
+const read = async (request: IncomingMessage, cut: boolean): Promise<string | undefined> => {
   const chunks: Array<Buffer> = []
-  for await (const chunk of request) chunks.push(chunk)
+  try {
+    for await (const chunk of request) {
+      chunks.push(chunk)
+      if (cut) break
+    }
+  } catch {
+    return undefined
+  }
+  if (cut) return undefined
   const bytes = Buffer.concat(chunks)
   return (request.headers["content-encoding"] === "gzip" ? gunzipSync(bytes) : bytes).toString("utf8")
+}
+
+/** What it answers to a question. */
+const reads: Readonly<Record<string, unknown>> = {
+  "/api/public/projects": { data: [{ id: "project-1", name: "test project", metadata: {} }] }
 }
 
 /**
  * A server on loopback that speaks as much of Langfuse as is written to: the OTLP endpoint in JSON and the ingestion of scores, with Basic
  * authentication. It ends with the scope.
  */
-export const make = (
-  keys = { publicKey: "pk-lf-test-1234", secretKey: "sk-lf-test-5678" }
-): Effect.Effect<LangfuseServer, never, Scope.Scope> =>
+export const make = (rules: Rules = {}): Effect.Effect<LangfuseServer, never, Scope.Scope> =>
   Effect.gen(function* () {
+    const keys = { publicKey: rules.publicKey ?? "pk-lf-test-1234", secretKey: rules.secretKey ?? "sk-lf-test-5678" }
+    const encodings: Array<string> = []
+    const ids = new Set<string>()
+    const scoreIds = new Set<string>()
+    const listeners = new Set<() => void>()
+    const changed = () => {
+      for (const listener of listeners) listener()
+    }
+    const until = (isSo: () => boolean): Effect.Effect<void> =>
+      Effect.async((resume) => {
+        const look = () => {
+          if (!isSo()) return
+          listeners.delete(look)
+          resume(Effect.void)
+        }
+        listeners.add(look)
+        look()
+        return Effect.sync(() => listeners.delete(look))
+      })
     const observations: Array<StoredObservation> = []
     const scores: Array<StoredScore> = []
     const bodies: Array<string> = []
     const complaints: Array<string> = []
-    let behaviour: Behaviour = "take"
+    let behaviour: Behaviour | ((request: number) => Behaviour) = "take"
+    let requests = 0
 
     const answer = (response: ServerResponse, status: number, body: unknown, headers: Record<string, string> = {}) => {
-      response.writeHead(status, { "content-type": "application/json", ...headers })
+      const date = new Date(Date.now() + (rules.skewMillis ?? 0)).toUTCString()
+      response.writeHead(status, { "content-type": "application/json", date, ...headers })
       response.end(JSON.stringify(body))
     }
     const complain = (response: ServerResponse, status: number, complaint: string): void => {
@@ -184,36 +257,71 @@ export const make = (
       answer(response, status, { message: complaint })
     }
     const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-      const now = behaviour
-      const body = await read(request)
+      const now = typeof behaviour === "function" ? behaviour(requests) : behaviour
+      requests++
+      encodings.push(request.headers["content-encoding"] ?? "identity")
+      const body = await read(request, now === "cut")
+      if (body === undefined || now === "cut") {
+        response.destroy()
+        changed()
+        return
+      }
       bodies.push(body)
+      changed()
       if (now === "hang") return
       if (now === "reset") {
         request.socket.destroy()
         return
       }
-      if (now !== "take") {
+      if (now !== "take" && now !== "lose") {
         answer(
           response,
           now.status,
-          { message: "no" },
+          { message: now.body ?? "no" },
           now.retryAfter === undefined ? {} : { "retry-after": now.retryAfter }
         )
         return
       }
+      if (request.method === "GET" && request.url === "/api/public/health") {
+        return answer(response, 200, { status: "OK", version: "3.120.0" })
+      }
       const expected = `Basic ${Buffer.from(`${keys.publicKey}:${keys.secretKey}`).toString("base64")}`
       if (request.headers.authorization !== expected) return complain(response, 401, "wrong keys")
+      const known = request.method === "GET" ? reads[request.url ?? ""] : undefined
+      if (known !== undefined) return answer(response, 200, known)
       if (request.method !== "POST") return complain(response, 405, `method ${request.method}`)
       if (request.headers["content-type"] !== "application/json") return complain(response, 415, "no JSON")
       if (request.headers["x-langfuse-public-key"] !== keys.publicKey)
         return complain(response, 400, "no public key header")
+      if (request.headers["content-encoding"] === "gzip" && typeof rules.gzip === "number") {
+        return answer(response, rules.gzip, { message: "no compression" })
+      }
+      if (Buffer.byteLength(body) > (rules.maxBytes ?? 4_500_000))
+        return answer(response, 413, { message: "too large" })
+      const done = (status: number, said: unknown): void => {
+        if (now === "lose") request.socket.destroy()
+        else answer(response, status, said)
+        changed()
+      }
       try {
         if (request.url === "/api/public/otel/v1/traces") {
-          observations.push(...observationsOf(JSON.parse(body)))
-          answer(response, 200, {})
+          const taken = observationsOf(JSON.parse(body))
+          if (taken.some(({ name }) => rules.poison?.(name) === true)) {
+            return answer(response, 400, { message: "malformed" })
+          }
+          observations.push(...taken)
+          for (const { id, traceId } of taken) ids.add(`${traceId}/${id}`)
+          done(200, {})
         } else if (request.url === "/api/public/ingestion") {
-          scores.push(...scoresOf(JSON.parse(body)))
-          answer(response, 207, { successes: [], errors: [] })
+          const all = scoresOf(JSON.parse(body))
+          const taken = all.filter(({ name }) => rules.poison?.(name) !== true)
+          scores.push(...taken)
+          for (const { id } of taken) scoreIds.add(id)
+          const errors = all.filter((score) => !taken.includes(score))
+          done(207, {
+            successes: taken.map(({ id }) => ({ id, status: 201 })),
+            errors: errors.map(({ id }) => ({ id, status: 400, message: "Invalid request data" }))
+          })
         } else {
           complain(response, 404, `path ${request.url}`)
         }
@@ -223,19 +331,18 @@ export const make = (
     }
 
     const server = createServer((request, response) => void handle(request, response))
-    const port = yield* Effect.acquireRelease(
+    const listen = (port: number) =>
       Effect.async<number>((resume) => {
-        server.listen(0, "127.0.0.1", () => {
+        server.listen(port, "127.0.0.1", () => {
           const address = server.address()
           resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0))
         })
-      }),
-      () =>
-        Effect.async<void>((resume) => {
-          server.close(() => resume(Effect.void))
-          server.closeAllConnections()
-        })
-    )
+      })
+    const down = Effect.async<void>((resume) => {
+      server.close(() => resume(Effect.void))
+      server.closeAllConnections()
+    })
+    const port = yield* Effect.acquireRelease(listen(0), () => down)
     const url = `http://127.0.0.1:${port}`
     return {
       url,
@@ -245,6 +352,12 @@ export const make = (
       scores: () => scores.slice(),
       bodies: () => bodies.slice(),
       complaints: () => complaints.slice(),
+      encodings: () => encodings.slice(),
+      requests: () => requests,
+      arrived: (observations, scores = 0) => until(() => ids.size >= observations && scoreIds.size >= scores),
+      asked: (count) => until(() => requests >= count),
+      down,
+      up: Effect.asVoid(Effect.suspend(() => listen(port))),
       behave: (next) => {
         behaviour = next
       }

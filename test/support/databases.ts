@@ -136,6 +136,12 @@ const postgres: Effect.Effect<TestDatabaseService, never, Scope.Scope> = Effect.
   }
 })
 
+/** Takes a database on the server away under whoever uses it. */
+export const drop = ({ url }: TestDatabaseService): Effect.Effect<void> =>
+  Effect.flatMap(serverUrl, (server) =>
+    Effect.asVoid(administer(server, `drop database if exists ${new URL(url ?? "").pathname.slice(1)} with (force)`))
+  )
+
 const backend = (name: Backend["name"], create: Backend["create"]): Backend => ({
   name,
   create,

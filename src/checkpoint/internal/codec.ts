@@ -73,6 +73,9 @@ const opaque = new Set([
 /** Keys with which plain data would be taken for a record or an object of LangChain's, or would reach a prototype. */
 const reserved = new Set(["lc", "__lc_escaped__", "__proto__"])
 
+/** Whether an object with this key is wrapped, see {@link reserved}. */
+export const isReserved = (key: string): boolean => reserved.has(key)
+
 const construct = (id: string, args: ReadonlyArray<unknown>, method: string | null = null, kwargs: object = {}) => ({
   lc: 2,
   type: "constructor",
@@ -140,6 +143,10 @@ class Encoder {
     if (value instanceof Date) return construct("Date", [Number.isNaN(value.getTime()) ? null : value.toISOString()])
     if (value instanceof RegExp) return construct("RegExp", [this.value(value.source, path), value.flags])
     if (value instanceof Error) return this.error(value, path)
+    // boxed, as JSON has it: without the box
+    if (value instanceof Number || value instanceof String || value instanceof Boolean || value instanceof BigInt) {
+      return this.value(value.valueOf(), path)
+    }
     if (value instanceof Uint8Array) return construct("Uint8Array", [Array.from(value)], "from")
     if (ArrayBuffer.isView(value) && isTypedArrayName(kind(value))) {
       return construct(kind(value), [this.list(value as unknown as Iterable<number | bigint>, path)]) // every typed array iterates its numbers

@@ -10,8 +10,8 @@ import { CheckpointError } from "../CheckpointError.js"
 import type { Encryption } from "../Encryption.js"
 import * as form from "./form.js"
 import { blobPlace, failure, seal, unseal, writePlace } from "./seal.js"
-import type { OverviewRow } from "./statements.js"
-import * as store from "./store.js"
+import { type OverviewRow, workflowNamespace } from "./statements.js"
+import type * as store from "./store.js"
 
 /** The field that holds the others: the key's id, a colon, base64. */
 const sealed = "holdfast:sealed"
@@ -40,7 +40,7 @@ export const hides = (encryption: Encryption | undefined): ((namespace: string |
   const asked: Hides = typeof metadata === "boolean" ? () => metadata : (field) => metadata.includes(field)
   return (namespace) => (field) =>
     !own.has(field) &&
-    !(namespace === store.workflowNamespace && ofWorkflow.has(field)) &&
+    !(namespace === workflowNamespace && ofWorkflow.has(field)) &&
     // the results of nodes, as LangGraph kept them before its format 4
     (field === "writes" || asked(field))
 }
@@ -90,6 +90,22 @@ export const open = (encryption: Encryption | undefined, place: ReadonlyArray<st
   const shape = { ...json, key: closed.slice(0, at), raw: false }
   const inside = unseal(encryption, place, shape, Buffer.from(closed.slice(at + 1), "base64"))
   return JSON.stringify({ ...rest, ...fieldsOf(Buffer.from(inside).toString("utf8")) })
+}
+
+/** The document for the same place in another thread. Throws `KeyError`. */
+export const move = (
+  encryption: Encryption | undefined,
+  place: readonly [kind: string, threadId: string, namespace: string, checkpointId: string],
+  to: string,
+  text: string
+): string => {
+  if (!isClosed(text)) return text
+  const { [sealed]: closed, ...rest } = fieldsOf(text)
+  const inside = fieldsOf(open(encryption, place, JSON.stringify({ [sealed]: closed })))
+  const [kind, , namespace, id] = place
+  return close(encryption, [kind, to, namespace, id], JSON.stringify({ ...rest, ...inside }), (field) =>
+    Object.hasOwn(inside, field)
+  )
 }
 
 /** As PostgreSQL's `@>` between two JSON values. */

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
+import { untraced } from "./runner.js"
 
 export interface Options<A, B, E, M> {
   /** Answers one. `before` is what became of a statement that it shared. */
@@ -51,7 +52,7 @@ interface Sent {
 }
 
 export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Group<A, B, E>> =>
-  Effect.map(Effect.runtime<never>(), (runtime) => {
+  Effect.map(untraced, (runtime) => {
     const { one, many, key, weight } = options
     let queue: Array<Pending<A, B, E>> = []
     let underWay = 0

@@ -84,6 +84,27 @@ export const make = (tables: Tables): ReadonlyArray<Migration> => [
         writes bigint not null
       ) with (fillfactor = 50)`)
     )
+  },
+  {
+    // what `list` filters by; where the tables are another role's it goes without
+    id: 4,
+    name: "index_metadata",
+    up: Effect.flatMap(
+      SqlClient.SqlClient,
+      Effect.fnUntraced(function* (sql) {
+        const [found] = yield* sql.unsafe<{ readonly owned: boolean }>(
+          `select pg_has_role(c.relowner, 'usage') and has_schema_privilege(c.relnamespace, 'create') as owned
+           from pg_class c where c.oid = $1::regclass`,
+          [tables.checkpoints]
+        )
+        if (found?.owned !== true) return
+        // an index of a large table takes its time
+        yield* sql.unsafe("set local statement_timeout = 0")
+        yield* sql.unsafe(
+          `create index if not exists checkpoints_metadata_idx on ${tables.checkpoints} using gin (metadata jsonb_path_ops)`
+        )
+      })
+    )
   }
 ]
 

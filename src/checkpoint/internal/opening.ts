@@ -29,7 +29,6 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
   let closed = false
   const anew = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      if (store !== undefined) return store
       if (closed) {
         return yield* new CheckpointError({
           reason: "Closed",
@@ -37,6 +36,7 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
           message: "The checkpointer was closed: make a new one"
         })
       }
+      if (store !== undefined) return store
       const scope = yield* Scope.fork(outer, ExecutionStrategy.sequential)
       const exit = yield* Effect.exit(restore(Scope.extend(build, scope)))
       if (Exit.isSuccess(exit)) {
@@ -49,7 +49,7 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
   )
   const open = Effect.suspend(
     (): Effect.Effect<Store, E | CheckpointError> =>
-      store === undefined ? lock.withPermits(1)(anew) : Effect.succeed(store)
+      store === undefined || closed ? lock.withPermits(1)(anew) : Effect.succeed(store)
   )
   return {
     open,

@@ -8,6 +8,7 @@ import * as Predicate from "effect/Predicate"
 import { CheckpointError, CheckpointNotFoundError } from "../CheckpointError.js"
 import type { HistoryEntry, Thread } from "../Checkpointer.js"
 import type { Serializer } from "../Serializer.js"
+import * as fields from "./fields.js"
 import * as graph from "./graph.js"
 import type { OverviewRow } from "./statements.js"
 import * as store from "./store.js"
@@ -32,7 +33,7 @@ const isAbort = (value: unknown): boolean => Predicate.hasProperty(value, "name"
 
 const describe = (json: Serializer, row: OverviewRow) => {
   const checkpoint = json.fromJsonb(row.checkpoint)
-  const decoded = json.fromJsonb(row.metadata)
+  const decoded = fields.decode(json, row.metadata)
   const metadata = Predicate.isRecord(decoded) ? decoded : {}
   const next = graph.next(
     checkpoint,

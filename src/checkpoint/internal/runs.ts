@@ -27,6 +27,8 @@ export class Run {
   onAlone = () => {}
   /** Looks at which it seemed to be over, in a row. */
   silent = 0
+  /** How often to look at it again soon. */
+  looks = 0
   /** Whether this saver has taken its lease. */
   owns = false
   /** Whether its last checkpoint has been written. It may still write, as long as no other run has come. */
@@ -148,18 +150,23 @@ export interface Upkeep {
   readonly release: (ended: ReadonlyArray<Run>) => Promise<void>
 }
 
-/** How soon after a call a run is looked at, and at most how long after the last look, in milliseconds. */
-const soonest = 4
-const latest = 500
+/** After a call a run is looked at this many milliseconds later, a few times: most ends follow on a call. */
+const soon = 5
+const looks = 3
+
+/** All runs are looked at this often at least, in milliseconds. */
+const sweep = 500
 
 /** The leases of one saver. */
 export class Held {
   readonly #byName = new Map<string, Run>()
-  readonly #byThread = new Map<string, Run>()
+  readonly #byThread = new Map<string, Set<Run>>()
   readonly #timing: Timing
   readonly #upkeep: Upkeep
-  #timer: NodeJS.Timeout | undefined
-  #pause = soonest
+  /** The runs that have called a moment ago. */
+  #recent = new Set<Run>()
+  #glance: NodeJS.Timeout | undefined
+  #sweep: NodeJS.Timeout | undefined
 
   constructor(timing: Timing, upkeep: Upkeep) {
     this.#timing = timing
@@ -172,14 +179,14 @@ export class Held {
 
   /** Another run of this saver that has the thread or is about to take it, and is not over. */
   otherOn(threadId: string, name: string): Run | undefined {
-    for (const run of this.#byName.values()) if (run.threadId === threadId && run.name !== name && run.lives) return run
+    for (const run of this.#byThread.get(threadId) ?? []) if (run.name !== name && run.lives) return run
     return undefined
   }
 
-  /** A run of this saver that had the thread and is over, whether or not its lease has been given back. */
+  /** A run of this saver that had the thread and is over, though its lease may not have been given back. */
   endedOn(threadId: string): Run | undefined {
-    const run = this.#byThread.get(threadId)
-    return run?.lives === false ? run : undefined
+    for (const run of this.#byThread.get(threadId) ?? []) if (run.owns && !run.lives) return run
+    return undefined
   }
 
   /** Begins to watch a run, before its lease is taken: should the answer get lost, the lease is given back like any other. */
@@ -188,6 +195,9 @@ export class Held {
     run.listen(signal)
     this.#byName.set(name, run)
     runs.set(name, run)
+    const beside = this.#byThread.get(threadId)
+    if (beside === undefined) this.#byThread.set(threadId, new Set([run]))
+    else beside.add(run)
     return run
   }
 
@@ -195,15 +205,16 @@ export class Held {
   own(run: Run): void {
     run.owns = true
     run.renewed = performance.now()
-    const before = this.#byThread.get(run.threadId)
-    if (before !== undefined && before !== run) this.drop(before)
-    this.#byThread.set(run.threadId, run)
+    for (const other of this.#byThread.get(run.threadId) ?? []) if (other !== run && other.owns) this.drop(other)
   }
 
   drop(run: Run): void {
     this.#byName.delete(run.name)
+    this.#recent.delete(run)
     runs.delete(run.name)
-    if (this.#byThread.get(run.threadId) === run) this.#byThread.delete(run.threadId)
+    const beside = this.#byThread.get(run.threadId)
+    beside?.delete(run)
+    if (beside?.size === 0) this.#byThread.delete(run.threadId)
   }
 
   enter(run: Run): void {
@@ -223,45 +234,66 @@ export class Held {
   leave(run: Run): void {
     run.calls--
     if (run.calls === 1) run.onAlone()
-    if (run.finished && run.calls === 0 && !run.released) {
-      run.released = true
-      void this.#upkeep.release([run])
+    if (run.calls > 0 || !this.#byName.has(run.name)) return
+    if (run.finished) {
+      this.drop(run)
+      if (!run.released) void this.#upkeep.release([run])
+      return
     }
-    this.#pause = soonest
-    this.#arm()
+    run.looks = looks
+    this.#recent.add(run)
+    this.#glance ??= setTimeout(() => this.#glanced(), soon).unref()
+    this.#sweep ??= setTimeout(() => this.#swept(), Math.min(sweep, this.#timing.lease / 6)).unref()
   }
 
   /** All of them: the saver closes. */
   clear(): ReadonlyArray<Run> {
-    clearTimeout(this.#timer)
+    clearTimeout(this.#glance)
+    clearTimeout(this.#sweep)
     const all = [...this.#byName.values()]
     for (const run of all) this.drop(run)
-    return all.filter((run) => !run.released)
+    return all
   }
 
-  #arm(): void {
-    clearTimeout(this.#timer)
-    this.#timer = this.#byName.size === 0 ? undefined : setTimeout(() => this.#look(), this.#pause).unref()
+  /** Looks at those who have called a moment ago. */
+  #glanced(): void {
+    this.#glance = undefined
+    const before = this.#recent
+    this.#recent = new Set()
+    this.#look(before)
+    for (const run of before) {
+      run.looks--
+      if (run.looks > 0 && this.#byName.has(run.name)) this.#recent.add(run)
+    }
+    if (this.#recent.size > 0) this.#glance = setTimeout(() => this.#glanced(), soon).unref()
   }
 
-  #look(): void {
-    const ended: Array<Run> = []
-    const due: Array<Run> = []
+  /** Looks at all of them, and renews. */
+  #swept(): void {
+    this.#sweep = undefined
+    this.#look(this.#byName.values())
     const now = performance.now()
+    const due: Array<Run> = []
     for (const run of this.#byName.values()) {
+      if (run.owns && run.silent === 0 && now - run.renewed > this.#timing.lease / 3) {
+        run.renewed = now
+        due.push(run)
+      }
+    }
+    if (due.length > 0) void this.#upkeep.renew(due)
+    if (this.#byName.size > 0) {
+      this.#sweep = setTimeout(() => this.#swept(), Math.min(sweep, this.#timing.lease / 6)).unref()
+    }
+  }
+
+  /** Gives the leases of those back that are over. Twice: between a step and the next there may be a moment in which nobody listens. */
+  #look(some: Iterable<Run>): void {
+    const ended: Array<Run> = []
+    for (const run of some) {
       run.silent = run.lives ? 0 : run.silent + 1
-      // twice: between a step and the next there may be a moment in which nobody listens
       if (run.silent > 1) ended.push(run)
-      else if (!run.released && now - run.renewed > this.#timing.lease / 3) due.push(run)
     }
     for (const run of ended) this.drop(run)
-    const unreleased = ended.filter((run) => !run.released)
-    if (unreleased.length > 0) void this.#upkeep.release(unreleased)
-    if (due.length > 0) {
-      for (const run of due) run.renewed = now
-      void this.#upkeep.renew(due)
-    }
-    this.#pause = Math.min(this.#pause * 2, latest, Math.max(soonest, this.#timing.lease / 6))
-    this.#arm()
+    if (ended.length > 0) void this.#upkeep.release(ended)
   }
 }

@@ -21,12 +21,15 @@ import {
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
+import * as fields from "./fields.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -37,6 +40,10 @@ const page = 100
 
 /** A field of `configurable`, which holds anything. */
 const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
+
+/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
+const special = (channel: string): number | undefined =>
+  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
 /** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
 const isInternal = (key: string): boolean =>
@@ -68,6 +75,22 @@ const required = (operation: string, name: string, value: unknown): Effect.Effec
       : Effect.succeed(text)
   )
 
+/** Whether somebody sees what is observed in a call. */
+const isTraced = (config: RunnableConfig): boolean => Option.isSome(SpanCarrier.fromConfigurable(config.configurable))
+
+/** An observation where somebody sees it; without one it would cost as much as all else. */
+const observed = <A, E, R>(
+  config: RunnableConfig,
+  effect: Effect.Effect<A, E, R>,
+  name: string,
+  metadata: Readonly<Record<string, unknown>>
+) =>
+  isTraced(config)
+    ? Observation.span(effect, name, { metadata })
+    : (effect as Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>) // no span is asked for where none is made
+
+const own = { writable: true, enumerable: true, configurable: true }
+
 /** A failure to serialize or to read back, with thread and place. */
 const within = (operation: string, threadId: string, place: string) => (cause: unknown) =>
   new CheckpointError({
@@ -88,6 +111,8 @@ export class SqlSaver extends BaseCheckpointSaver {
   readonly #fencing: Fencing
   readonly #runner: Runner
   readonly #json: Serializer
+  /** Whether values are serialized by our own serializer, which needs no promise for it. */
+  readonly #isOwn: boolean
   readonly #phases = new Phases()
 
   constructor(rows: store.Store, fencing: Fencing, runner: Runner, json: Serializer, serde: SerializerProtocol) {
@@ -96,6 +121,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     this.#fencing = fencing
     this.#runner = runner
     this.#json = json
+    this.#isOwn = serde === json
   }
 
   /**
@@ -127,7 +153,9 @@ export class SqlSaver extends BaseCheckpointSaver {
       const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
       const write = Effect.gen(this, function* () {
         const channels = Object.keys(newVersions)
-        const body = yield* this.#toJsonb(operation, threadId, "the checkpoint", rest)
+        const body = yield* this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+          fields.encodeCheckpoint(this.#json, rest)
+        )
         const described = yield* this.#metadata(operation, threadId, config, metadata)
         const pieces = yield* this.#dump(
           operation,
@@ -146,15 +174,24 @@ export class SqlSaver extends BaseCheckpointSaver {
         const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
         yield* this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
       })
-      yield* Observation.span(write, "save_checkpoint", {
-        metadata: { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
+      yield* observed(config, write, "save_checkpoint", {
+        workflow_id: threadId,
+        phase,
+        step: metadata.step,
+        source: metadata.source
       })
       return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
     })
     return this.#run(operation, config, effect)
   }
 
-  override putWrites(config: RunnableConfig, writes: Array<PendingWrite>, taskId: string): Promise<void> {
+  /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
+  override putWrites(
+    config: RunnableConfig,
+    writes: Array<PendingWrite>,
+    taskId: string,
+    taskPath?: string
+  ): Promise<void> {
     const operation = "putWrites"
     const effect = Effect.gen(this, function* () {
       const threadId = yield* required(operation, "thread_id", field(config, "thread_id"))
@@ -166,12 +203,13 @@ export class SqlSaver extends BaseCheckpointSaver {
         threadId,
         writes.map(([channel, value]) => [channel, [value]])
       )
-      const rows = pieces.map((piece, index) => ({ ...piece, idx: WRITES_IDX_MAP[piece.channel] ?? index }))
+      const rows = pieces.map((piece, index) => ({ ...piece, idx: special(piece.channel) ?? index }))
       // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
-      const replace = writes.every(([channel]) => Object.hasOwn(WRITES_IDX_MAP, channel))
+      const replace = writes.every(([channel]) => special(channel) !== undefined)
       const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
       if (last.length === 0) return
-      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: "", writes: last, replace }
+      const path = (yield* id(operation, "task path", taskPath)) ?? ""
+      const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
       yield* this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
     })
     return this.#run(operation, config, effect)
@@ -188,7 +226,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         checkpointId === undefined || checkpointId === ""
           ? { threadId, namespace, limit: 1 }
           : { threadId, namespace, checkpointId }
-      const [tuple] = yield* this.#load(operation, threadId, this.#fencing.read(operation, selection, config))
+      const [tuple] = yield* this.#load(operation, config, threadId, this.#fencing.read(operation, selection, config))
       return tuple
     })
     return this.#run(operation, config, effect)
@@ -207,7 +245,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         metadata:
           filter.length === 0
             ? undefined
-            : yield* this.#toJsonb(operation, threadId ?? "", "the filter", Object.fromEntries(filter))
+            : yield* this.#encode(operation, threadId ?? "", "the filter", () =>
+                fields.encode(this.#json, Object.fromEntries(filter))
+              )
       }
     })
     let left = options.limit === undefined ? Number.POSITIVE_INFINITY : Math.trunc(Number(options.limit))
@@ -218,7 +258,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         operation,
         config,
         Effect.flatMap(selection, (chosen) =>
-          this.#load(operation, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
+          this.#load(operation, config, chosen.threadId, this.#store.load(operation, { ...chosen, after, limit }))
         )
       )
       yield* tuples
@@ -248,11 +288,10 @@ export class SqlSaver extends BaseCheckpointSaver {
     effect: Effect.Effect<A, CheckpointError | ThreadBusyError>
   ): Promise<A> {
     const threadId = field(config, "thread_id")
-    return this.#runner.run(
-      operation,
-      typeof threadId === "string" ? threadId : undefined,
-      SpanCarrier.under(config.configurable)(effect)
-    )
+    const name = typeof threadId === "string" ? threadId : undefined
+    return isTraced(config)
+      ? this.#runner.run(operation, name, SpanCarrier.under(config.configurable)(effect))
+      : this.#runner.runUntraced(operation, name, effect)
   }
 
   /**
@@ -264,36 +303,51 @@ export class SqlSaver extends BaseCheckpointSaver {
     threadId: string,
     channels: ReadonlyArray<readonly [channel: string, value: readonly [] | readonly [unknown]]>
   ): Effect.Effect<ReadonlyArray<store.Piece & { readonly channel: string }>, CheckpointError> {
+    const refuse = (channel: string) => (cause: unknown) =>
+      within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)(cause)
+    const none = (channel: string, value: readonly [] | readonly [unknown]) => {
+      if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
+      return value.length === 0 ? { channel, type: "empty", bytes: undefined } : undefined
+    }
+    const catching = (cause: unknown) =>
+      isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause)
+    if (this.#isOwn) {
+      const dump = (channel: string, value: readonly [] | readonly [unknown]) => {
+        try {
+          const found = none(channel, value)
+          if (found !== undefined) return found
+          const [type, bytes] = this.#json.dumps(value[0])
+          return { channel, type, bytes }
+        } catch (cause) {
+          throw refuse(channel)(cause)
+        }
+      }
+      return Effect.try({ try: () => channels.map(([channel, value]) => dump(channel, value)), catch: catching })
+    }
+    const dump = async (channel: string, value: readonly [] | readonly [unknown]) => {
+      try {
+        const found = none(channel, value)
+        if (found !== undefined) return found
+        const [type, bytes] = await this.serde.dumpsTyped(value[0])
+        return { channel, type, bytes }
+      } catch (cause) {
+        throw refuse(channel)(cause)
+      }
+    }
     return Effect.tryPromise({
-      try: () =>
-        Promise.all(
-          channels.map(async ([channel, value]) => {
-            try {
-              if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
-              if (value.length === 0) return { channel, type: "empty", bytes: undefined }
-              const [type, bytes] = await this.serde.dumpsTyped(value[0])
-              return { channel, type, bytes }
-            } catch (cause) {
-              throw within(
-                operation,
-                threadId,
-                `the channel ${JSON.stringify(channel)}, and nothing was written`
-              )(cause)
-            }
-          })
-        ),
-      catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
+      try: () => Promise.all(channels.map(([channel, value]) => dump(channel, value))),
+      catch: catching
     })
   }
 
-  #toJsonb(operation: string, threadId: string, place: string, value: unknown): Effect.Effect<string, CheckpointError> {
-    return Effect.try({ try: () => this.#json.toJsonb(value), catch: within(operation, threadId, place) })
+  #encode(operation: string, threadId: string, place: string, encode: () => string) {
+    return Effect.try({ try: encode, catch: within(operation, threadId, place) })
   }
 
   /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
   #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata) {
     const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
-      if (isInternal(key) || key in metadata || value === undefined) return false
+      if (isInternal(key) || Object.hasOwn(metadata, key) || value === undefined) return false
       try {
         this.#json.toJsonb(value)
         return true
@@ -301,30 +355,26 @@ export class SqlSaver extends BaseCheckpointSaver {
         return false // handlers and the like, which a run carries along and nobody means to store
       }
     })
-    return this.#toJsonb(operation, threadId, "the metadata", { ...Object.fromEntries(said), ...metadata })
+    return this.#encode(operation, threadId, "the metadata, and nothing was written", () =>
+      fields.encode(this.#json, { ...Object.fromEntries(said), ...metadata })
+    )
   }
 
   #load(
     operation: string,
+    config: RunnableConfig,
     threadId: string | undefined,
     stored: Effect.Effect<ReadonlyArray<store.Loaded>, CheckpointError | ThreadBusyError>
   ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError | ThreadBusyError> {
-    const load = Effect.gen(this, function* () {
-      const rows = yield* stored
-      const tuples = yield* Effect.forEach(rows, (row) =>
-        Effect.tryPromise({
-          try: () => this.#tuple(row),
-          catch: within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
-        })
-      )
+    const load = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#tuple(operation, row)))
+    const described = Effect.tap(load, (tuples) => {
       const [newest] = tuples
-      if (newest === undefined) {
-        yield* Observation.annotate({ metadata: { phase: "none", found: 0 } })
-      } else {
-        const namespace = String(field(newest.config, "checkpoint_ns"))
-        const nodes = this.#phases.loaded(String(field(newest.config, "thread_id")), namespace, newest.checkpoint)
-        const age = ((yield* Clock.currentTimeMillis) - Date.parse(newest.checkpoint.ts)) / 1000
-        yield* Observation.annotate({
+      if (newest === undefined) return Observation.annotate({ metadata: { phase: "none", found: 0 } })
+      const namespace = String(field(newest.config, "checkpoint_ns"))
+      const nodes = this.#phases.loaded(String(field(newest.config, "thread_id")), namespace, newest.checkpoint)
+      return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+        const age = (now - Date.parse(newest.checkpoint.ts)) / 1000
+        return Observation.annotate({
           metadata: {
             phase: nodes.length === 0 ? "finished" : nodes.join(", "),
             step: newest.metadata?.step,
@@ -333,52 +383,60 @@ export class SqlSaver extends BaseCheckpointSaver {
             ...(Number.isFinite(age) ? { checkpoint_age_seconds: age } : {})
           }
         })
-      }
-      return tuples
+      })
     })
-    return Observation.span(load, "load_checkpoint", { metadata: { workflow_id: threadId } })
+    return isTraced(config) ? observed(config, described, "load_checkpoint", { workflow_id: threadId }) : load
   }
 
-  async #tuple(row: store.Loaded): Promise<CheckpointTuple> {
-    const values = await Promise.all(
-      row.values.flatMap(({ channel, type, bytes }) =>
-        type === "empty" ? [] : [this.#value(type, bytes).then((value) => [channel, value] as const)]
-      )
-    )
+  #tuple(operation: string, row: store.Loaded): Effect.Effect<CheckpointTuple, CheckpointError> {
+    const pieces = [...row.values, ...row.writes, ...row.sends]
+    const data = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
+    const put = (values: ReadonlyArray<unknown>) => {
+      let next = 0
+      return this.#whole(row, () => values[next++])
+    }
+    const refuse = within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
+    if (this.#isOwn) {
+      const value = (piece: store.Piece) =>
+        piece.type === "empty" ? undefined : this.#json.loads(piece.type, data(piece))
+      return Effect.try({ try: () => put(pieces.map(value)), catch: refuse })
+    }
+    const value = async (piece: store.Piece) =>
+      piece.type === "empty" ? undefined : this.serde.loadsTyped(piece.type, piece.bytes ?? new Uint8Array())
+    return Effect.tryPromise({ try: async () => put(await Promise.all(pieces.map(value))), catch: refuse })
+  }
+
+  /** The checkpoint of a row. `next` gives its values, writes and sends in turn. */
+  #whole(row: store.Loaded, next: () => unknown): CheckpointTuple {
+    const channel_values: Record<string, unknown> = {}
+    for (const { channel, type } of row.values) {
+      const value = next()
+      if (type === "empty") continue
+      if (channel === "__proto__") Object.defineProperty(channel_values, channel, { ...own, value })
+      else channel_values[channel] = value
+    }
     const stored = this.#json.fromJsonb(row.checkpoint) as Omit<Checkpoint, "channel_values"> // what put has stored; unknown fields stay
     const checkpoint: Checkpoint = {
       ...stored,
       channel_versions: stored.channel_versions ?? {},
       versions_seen: stored.versions_seen ?? {},
-      channel_values: Object.fromEntries(values)
+      channel_values
     }
+    const pendingWrites = row.writes.map(({ channel, taskId }): CheckpointPendingWrite => [taskId, channel, next()])
     if (row.sends.length > 0) {
-      checkpoint.channel_values[TASKS] = await Promise.all(row.sends.map(({ type, bytes }) => this.#value(type, bytes)))
+      channel_values[TASKS] = row.sends.map(next)
       const versions = Object.values(checkpoint.channel_versions)
       checkpoint.channel_versions[TASKS] = versions.length === 0 ? 1 : maxChannelVersion(...versions)
     }
-    const pendingWrites = await Promise.all(
-      row.writes.map(
-        async ({ taskId, channel, type, bytes }): Promise<CheckpointPendingWrite> => [
-          taskId,
-          channel,
-          await this.#value(type, bytes)
-        ]
-      )
-    )
     const at = (checkpointId: string) => ({
       configurable: { thread_id: row.threadId, checkpoint_ns: row.namespace, checkpoint_id: checkpointId }
     })
     return {
       config: at(row.checkpointId),
       checkpoint,
-      metadata: this.#json.fromJsonb(row.metadata) as CheckpointMetadata, // what put has stored
+      metadata: fields.decode(this.#json, row.metadata) as CheckpointMetadata, // what put has stored
       pendingWrites,
       ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
     }
-  }
-
-  #value(type: string, bytes: Uint8Array | undefined): Promise<unknown> {
-    return this.serde.loadsTyped(type, bytes ?? new Uint8Array())
   }
 }

@@ -80,3 +80,15 @@ export const failure = (operation: string, threadId: string, place: string, caus
         message: `The ${operation} of a checkpoint of "${threadId}" failed at ${place}: ${cause instanceof Error ? cause.message : String(cause)}`,
         cause
       })
+
+/** Opens a value and closes it, with the key that writes now, for another place. Throws {@link KeyError}. */
+export const reseal = (
+  encryption: Encryption | undefined,
+  from: ReadonlyArray<string>,
+  to: ReadonlyArray<string>,
+  type: string,
+  bytes: Uint8Array
+): store.Piece => {
+  const shape = form.parse(type)
+  return seal(encryption, to, shape, unseal(encryption, from, shape, bytes))
+}

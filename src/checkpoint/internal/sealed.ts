@@ -318,19 +318,29 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
       matches === undefined
         ? inner.load(operation, selection)
         : documents.search(inner, encryption, operation, { ...selection, metadata: stored }, matches)
-    return Effect.flatMap(read, (rows) => openAll(operation, rows, read))
+    return Effect.flatMap(read, (rows) =>
+      !compression && rows.every(isPlain) ? Effect.succeed(rows) : openAll(operation, rows, read)
+    )
   }
+
+  /** With neither option a value is what it is, unless its type would be taken for a form of ours. */
+  const isBare = (pieces: ReadonlyArray<store.Piece>) =>
+    !compression && encryption === undefined && !pieces.some(({ type }) => type.includes("+"))
+  const isOpen = (text: string) => !documents.isClosed(text)
 
   return {
     ...inner,
-    put: (it, guard) => putting(it, (closed) => inner.put(closed, guard), Predicate.isUndefined),
+    put: (it, guard) =>
+      isBare(it.blobs) && isOpen(it.checkpoint) && isOpen(it.metadata)
+        ? inner.put(it, guard)
+        : putting(it, (closed) => inner.put(closed, guard), Predicate.isUndefined),
     append: ({ blob, ...it }) =>
       putting(
         { ...it, blobs: [blob] },
         (closed) => inner.append({ ...closed, blob: closed.blobs[0] ?? blob }),
         Boolean
       ),
-    putWrites,
+    putWrites: (it, guard) => (isBare(it.writes) ? inner.putWrites(it, guard) : putWrites(it, guard)),
     load,
     claim: (operation, selection, claim) =>
       Effect.flatMap(inner.claim(operation, selection, claim), ({ lease, rows }) =>

@@ -27,6 +27,9 @@ export const tables = (schema: string): Tables => {
   }
 }
 
+/** The namespace under which the phases of a workflow that is no graph stand beside the checkpoints of graphs. */
+export const workflowNamespace = "holdfast:workflow"
+
 /** The channel of what a node sent to other nodes. */
 export const TASKS = "__pregel_tasks"
 
@@ -129,12 +132,24 @@ export const make = (t: Tables): Statements => {
       delete from ${t.checkpoints} where thread_id = $1`,
     overview: (where, limit) =>
       overview(`select cp.*, 0 as total from ${t.checkpoints} cp ${where} order by checkpoint_id desc limit ${limit}`),
+    // from thread to thread over the key, which is as long as there are threads; a scan would be as long as there are checkpoints
     newest: (limit) =>
-      overview(`select * from (
-        select distinct on (thread_id, checkpoint_ns) cp.*,
-          (count(*) over (partition by thread_id, checkpoint_ns))::int as total
-        from ${t.checkpoints} cp where checkpoint_ns in ('', $1)
-        order by thread_id, checkpoint_ns, checkpoint_id desc
-      ) each_newest order by checkpoint_id desc limit ${limit}`)
+      `with recursive thread(id) as (
+        (select thread_id from ${t.checkpoints} order by thread_id limit 1)
+        union all
+        select (select c.thread_id from ${t.checkpoints} c where c.thread_id > thread.id order by c.thread_id limit 1)
+        from thread where thread.id is not null
+      ), head as (
+        select thread.id as thread_id, newest.checkpoint_ns, newest.checkpoint_id
+        from thread cross join (values (''), ($1)) namespace(name) cross join lateral (
+          select c.checkpoint_ns, c.checkpoint_id from ${t.checkpoints} c
+          where c.thread_id = thread.id and c.checkpoint_ns = namespace.name order by c.checkpoint_id desc limit 1
+        ) newest
+        where thread.id is not null order by newest.checkpoint_id desc limit ${limit}
+      )
+      ${overview(`select c.*, (
+          select count(*) from ${t.checkpoints} each where each.thread_id = c.thread_id and each.checkpoint_ns = c.checkpoint_ns
+        )::int as total
+        from head join ${t.checkpoints} c using (thread_id, checkpoint_ns, checkpoint_id)`)}`
   }
 }

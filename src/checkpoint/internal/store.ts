@@ -17,6 +17,7 @@ import * as attempts from "./attempts.js"
 import * as group from "./group.js"
 import type * as leases from "./leases.js"
 import * as loading from "./loading.js"
+import * as maintenance from "./maintenance.js"
 import * as migrations from "./migrations.js"
 import * as prepared from "./prepared.js"
 import * as rows from "./rows.js"
@@ -157,10 +158,10 @@ export interface Store {
     selection: Selection & { readonly limit: number }
   ) => Effect.Effect<ReadonlyArray<statements.OverviewRow>, CheckpointError>
   readonly newest: (limit: number) => Effect.Effect<ReadonlyArray<statements.OverviewRow>, CheckpointError>
+  readonly maintenance: Effect.Effect<maintenance.Maintenance, CheckpointError>
 }
 
-/** The namespace under which the phases of a workflow that is no graph stand beside the checkpoints of graphs. */
-export const workflowNamespace = "holdfast:workflow"
+export { workflowNamespace } from "./statements.js"
 
 /** The condition and its parameters. */
 const where = (selection: Selection): readonly [text: string, parameters: ReadonlyArray<string>] => {
@@ -242,15 +243,13 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
     const sharing = <A, B>(
       options: group.Options<A, B, CheckpointError, SqlError>
     ): Effect.Effect<group.Group<A, B, CheckpointError>> => {
-      const one: typeof options.one = (item, before) => within(options.one(item, before))
-      const many: typeof options.many = (items) => within(options.many(items))
       return Effect.map(
-        group.make({ ...options, one, many }),
+        within(group.make(options)),
         (share) => (item: A) =>
           Effect.contextWithEffect((context: Context.Context<never>) =>
             Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
               ? share(item)
-              : one(item, undefined)
+              : within(options.one(item, undefined))
           )
       )
     }
@@ -445,7 +444,10 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           const [condition, parameters] = where(selection)
           return execute(operation, selection.threadId, text.overview(condition, selection.limit), parameters)
         }),
-      newest: (limit) => execute("threads", undefined, text.newest(limit), [workflowNamespace])
+      newest: (limit) => execute("threads", undefined, text.newest(limit), [statements.workflowNamespace]),
+      maintenance: Effect.succeed(
+        maintenance.make(sql, schema, (name, threadId) => (error) => attempts.failed({ name, threadId }, error))
+      )
     }
   })
 
@@ -460,5 +462,6 @@ export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
   blobs: (operation, keys) => Effect.flatMap(opened, (rows) => rows.blobs(operation, keys)),
   deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
   overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
-  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit))
+  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit)),
+  maintenance: Effect.flatMap(opened, (rows) => rows.maintenance)
 })

@@ -1,16 +1,26 @@
 import { Buffer } from "node:buffer"
+import { promisify } from "node:util"
+import * as zlib from "node:zlib"
 import * as Predicate from "effect/Predicate"
-import * as Redacted from "effect/Redacted"
 import * as Redaction from "../../observability/Redaction.js"
-import type { Outcome } from "./Delivery.js"
+import type { Outcome } from "./outcome.js"
 
-/** @internal */
-export interface Target {
-  /** Without a slash at its end. */
-  readonly baseUrl: string
-  readonly publicKey: string
-  readonly secretKey: Redacted.Redacted
-  readonly requestTimeoutMillis: number
+/**
+ * One path of a server, and what is known of it.
+ *
+ * @internal
+ */
+export interface Endpoint {
+  readonly url: string
+  /** Content type apart. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly timeoutMillis: number
+  /** Whether to compress: `unproven` until the server has taken the first compressed request. */
+  compression: "on" | "unproven" | "off"
+  /** Which settings to look at when the keys are refused. */
+  readonly keysSetting: string
+  /** Which one says where the server is. */
+  readonly addressSetting: string
 }
 
 /**
@@ -20,72 +30,46 @@ export interface Target {
  */
 export const sdkVersion = "5.11.1"
 
-/** `fetch failed` says nothing; its cause does. */
-const reasonOf = (error: unknown): string => {
-  if (Predicate.hasProperty(error, "name") && error.name === "TimeoutError") return "no answer in time"
-  if (Predicate.hasProperty(error, "cause") && Predicate.hasProperty(error.cause, "code"))
-    return String(error.cause.code)
-  return Redaction.text(error instanceof Error ? error.message : String(error))
-}
+const gzip = promisify(zlib.gzip)
 
-const retryAfterMillis = (header: string | null): number | undefined => {
-  if (header === null) return undefined
-  const seconds = Number(header)
-  if (Number.isFinite(seconds)) return Math.max(0, seconds * 1000)
-  const date = Date.parse(header)
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now())
-}
+/** Less than this in one packet is not worth compressing. */
+const minCompressed = 1_400
 
-/** What an answer says of single items that it took or did not, where it says so. */
-type Inspect = (body: unknown) => string | undefined
+/** @internal */
+export const unknownHost = (url: string, setting: string): string =>
+  `there is no host ${new URL(url).hostname}: look at ${setting}`
 
 /**
- * Posts JSON to Langfuse, and says what became of it. Never rejects.
+ * Why a request did not get an answer: `fetch failed` says nothing; its cause does.
  *
  * @internal
  */
-export const post = async (
-  target: Target,
-  path: string,
-  body: string,
-  signal: AbortSignal,
-  inspect?: Inspect
-): Promise<Outcome> => {
-  try {
-    const response = await fetch(target.baseUrl + path, {
-      method: "POST",
-      headers: {
-        authorization: `Basic ${Buffer.from(`${target.publicKey}:${Redacted.value(target.secretKey)}`).toString("base64")}`,
-        "content-type": "application/json",
-        "x-langfuse-sdk-name": "javascript",
-        "x-langfuse-sdk-version": sdkVersion,
-        "x-langfuse-public-key": target.publicKey
-      },
-      body,
-      redirect: "error",
-      signal: AbortSignal.any([signal, AbortSignal.timeout(target.requestTimeoutMillis)])
-    })
-    const { status } = response
-    const text = await response.text()
-    if (response.ok) {
-      const refused = inspect?.(parse(text))
-      return refused === undefined ? { _tag: "Taken" } : { _tag: "Refused", reason: refused }
-    }
-    if (status === 401 || status === 403) {
-      return {
-        _tag: "Refused",
-        reason: `HTTP ${status}: look at LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL`
-      }
-    }
-    if (status === 408 || status === 429 || status >= 500) {
-      const afterMillis = retryAfterMillis(response.headers.get("retry-after"))
-      return { _tag: "Later", reason: `HTTP ${status}`, afterMillis }
-    }
-    return { _tag: "Refused", reason: `HTTP ${status} ${Redaction.text(text.slice(0, 200))}`.trim() }
-  } catch (error) {
-    return { _tag: "Later", reason: reasonOf(error) }
+export const reasonOf = (error: unknown, url: string, addressSetting: string): string => {
+  if (Predicate.hasProperty(error, "name") && error.name === "TimeoutError") return "no answer in time"
+  const cause = Predicate.hasProperty(error, "cause") ? error.cause : undefined
+  if (Predicate.hasProperty(cause, "code")) {
+    return cause.code === "ENOTFOUND" ? unknownHost(url, addressSetting) : String(cause.code)
   }
+  const shown = cause instanceof Error ? cause : error
+  return Redaction.text(shown instanceof Error ? shown.message : String(shown))
 }
+
+/** The longest pause that a server may ask for: a day. What it means by more is that it will never answer. */
+const maxAfterMillis = 86_400_000
+
+const retryAfterMillis = (header: string | null): number | undefined => {
+  if (header === null || header.trim() === "") return undefined
+  const seconds = Number(header)
+  const millis = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - Date.now()
+  return Number.isNaN(millis) ? undefined : Math.min(maxAfterMillis, Math.max(0, millis))
+}
+
+/**
+ * What the answer to a request that went well says of single items.
+ *
+ * @internal
+ */
+export type Inspect = (body: unknown) => Outcome
 
 const parse = (text: string): unknown => {
   try {
@@ -94,3 +78,87 @@ const parse = (text: string): unknown => {
     return undefined
   }
 }
+
+const classify = (endpoint: Endpoint, response: Response, text: string, inspect: Inspect | undefined): Outcome => {
+  const { status } = response
+  if (response.ok) return inspect?.(parse(text)) ?? { _tag: "Taken" }
+  const said = Redaction.text(text.slice(0, 200)).replace(/\s+/g, " ").trim()
+  const reason = `HTTP ${status}${said === "" || said.startsWith("<") ? "" : ` ${said}`}`
+  switch (status) {
+    case 401:
+    case 403:
+      return { _tag: "Later", reason: `HTTP ${status}: look at ${endpoint.keysSetting}`, settings: "keys" }
+    case 400:
+    case 413:
+    case 422:
+      return { _tag: "Refused", reason, tooLarge: status === 413 }
+    case 408:
+    case 425:
+    case 429:
+      break
+    default:
+      if (status < 500) {
+        return {
+          _tag: "Later",
+          reason: `HTTP ${status}: look at ${endpoint.addressSetting}, ${new URL(endpoint.url).origin} does not know this path`,
+          settings: "address"
+        }
+      }
+  }
+  const afterMillis = retryAfterMillis(response.headers.get("retry-after"))
+  return { _tag: "Later", reason: `HTTP ${status}`, afterMillis }
+}
+
+const once = async (
+  endpoint: Endpoint,
+  body: string,
+  compressed: boolean,
+  signal: AbortSignal
+): Promise<{ readonly response: Response; readonly text: string }> => {
+  const response = await fetch(endpoint.url, {
+    method: "POST",
+    headers: {
+      ...endpoint.headers,
+      "content-type": "application/json",
+      ...(compressed ? { "content-encoding": "gzip" } : {})
+    },
+    // the fastest level, on a thread of its own
+    body: compressed ? new Uint8Array(await gzip(body, { level: 1 })) : body,
+    redirect: "manual",
+    signal: AbortSignal.any([signal, AbortSignal.timeout(endpoint.timeoutMillis)])
+  })
+  return { response, text: await response.text() }
+}
+
+/**
+ * Posts JSON, and says what became of it. Never rejects. A server that answers 400 or 415 to the first compressed request gets it again as it
+ * is; if it takes that, nothing is compressed for it any more.
+ *
+ * @internal
+ */
+export const post = async (
+  endpoint: Endpoint,
+  body: string,
+  signal: AbortSignal,
+  inspect?: Inspect
+): Promise<Outcome> => {
+  const { compression } = endpoint
+  const compressed = compression !== "off" && body.length >= minCompressed
+  try {
+    const first = await once(endpoint, body, compressed, signal)
+    const outcome = classify(endpoint, first.response, first.text, inspect)
+    if (!compressed) return outcome
+    if (first.response.ok) endpoint.compression = "on"
+    const { status } = first.response
+    if (status !== 415 && (status !== 400 || compression === "on")) return outcome
+    const second = await once(endpoint, body, false, signal)
+    if (second.response.ok) endpoint.compression = "off"
+    return classify(endpoint, second.response, second.text, inspect)
+  } catch (error) {
+    return { _tag: "Later", reason: reasonOf(error, endpoint.url, endpoint.addressSetting) }
+  }
+}
+
+/** @internal */
+export const basic = (user: string, password: string): string =>
+  `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`

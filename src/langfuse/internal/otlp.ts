@@ -1,9 +1,11 @@
 import type { HrTime } from "@opentelemetry/api"
 import type { ReadableSpan } from "@opentelemetry/sdk-trace-base"
+import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
 import * as Redaction from "../../observability/Redaction.js"
-import type { Item } from "./Delivery.js"
+import type { Item, Waiting } from "./item.js"
+import type { Outcome } from "./outcome.js"
 import { appRoot } from "./sdkSpans.js"
 import type { Finished } from "./span.js"
 
@@ -64,17 +66,15 @@ const groupOf = (resource: Readonly<Record<string, unknown>>, name: string, vers
  *
  * @internal
  */
-export const encodeSpan = (span: ReadableSpan): Item => {
+export const encodeSpan = (span: ReadableSpan): Waiting => {
   const { spanId, traceFlags, traceId } = span.spanContext()
   const { attributes, instrumentationScope: scope, parentSpanContext } = span
   const { level, statusMessage } = Observation.Attribute
   let list = ""
   for (const key in attributes) list = append(list, key, attributes[key])
   const parent = parentSpanContext === undefined ? "" : `"parentSpanId":"${parentSpanContext.spanId}",`
-  return {
-    group: groupOf(span.resource.attributes, scope.name, scope.version),
-    json: `{"traceId":"${traceId}","spanId":"${spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${span.kind + 1},"startTimeUnixNano":"${nanos(span.startTime)}","endTimeUnixNano":"${nanos(span.endTime)}","attributes":[${list}],"droppedAttributesCount":${span.droppedAttributesCount},"status":${statusOf(attributes[level], attributes[statusMessage])},"flags":${traceFlags & 0xff}}`
-  }
+  const json = `{"traceId":"${traceId}","spanId":"${spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${span.kind + 1},"startTimeUnixNano":"${nanos(span.startTime)}","endTimeUnixNano":"${nanos(span.endTime)}","attributes":[${list}],"droppedAttributesCount":${span.droppedAttributesCount},"status":${statusOf(attributes[level], attributes[statusMessage])},"flags":${traceFlags & 0xff}}`
+  return { group: groupOf(span.resource.attributes, scope.name, scope.version), json, size: json.length }
 }
 
 /** OTLP's numbers of the kinds. */
@@ -117,14 +117,30 @@ const encodeFinished = (span: Finished): string => {
   return `{"traceId":"${span.traceId}","spanId":"${span.spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${kinds[span.kind]},"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","attributes":[${list}],"droppedAttributesCount":0,"status":${statusOf(saidOf(Observation.Attribute.level), saidOf(Observation.Attribute.statusMessage))},"flags":1}`
 }
 
+/** A span with nothing in it, and an attribute beside its text. */
+const spanBytes = 500
+const attributeBytes = 50
+
+const sizeOf = ({ common, own }: Finished): number => {
+  let size = spanBytes + commonOf(common).length
+  for (let index = 1; index < own.length; index += 2) {
+    const value = own[index]
+    size += typeof value === "string" ? attributeBytes + value.length : attributeBytes
+  }
+  return size
+}
+
 /** A finished span of ours in the queue: its JSON is made when it is sent, not in the call that it tells of. */
-class FinishedItem implements Item {
+class FinishedItem implements Waiting {
   readonly group: string
   private span: Finished | undefined
   private text = ""
   constructor(group: string, span: Finished) {
     this.group = group
     this.span = span
+  }
+  get size(): number {
+    return this.span === undefined ? this.text.length : sizeOf(this.span)
   }
   get json(): string {
     if (this.span !== undefined) {
@@ -140,18 +156,45 @@ class FinishedItem implements Item {
  *
  * @internal
  */
-export const encoder = (resource: Readonly<Record<string, unknown>>, scope: string): ((span: Finished) => Item) => {
+export const encoder = (resource: Readonly<Record<string, unknown>>, scope: string): ((span: Finished) => Waiting) => {
   const group = groupOf(resource, scope)
   return (span) => new FinishedItem(group, span)
 }
 
+/** @internal */
+export const describe = (item: Item): { readonly id: string; readonly name: string } => {
+  const { name, spanId, traceId } = JSON.parse(item.json)
+  return { id: `${traceId}/${spanId}`, name: String(name) }
+}
+
 /**
- * The request that carries spans of one group.
+ * The request that carries spans, those of one group side by side.
  *
  * @internal
  */
 export const requestBody = (items: ReadonlyArray<Item>): string => {
-  const { resource, scope } = JSON.parse(items[0]?.group ?? "{}")
-  const spans = items.map((item) => item.json).join(",")
-  return `{"resourceSpans":[{"resource":${JSON.stringify(resource)},"scopeSpans":[{"scope":${JSON.stringify(scope)},"spans":[${spans}]}]}]}`
+  const groups = new Map<string, Array<string>>()
+  for (const { group, json } of items) {
+    const spans = groups.get(group)
+    if (spans === undefined) groups.set(group, [json])
+    else spans.push(json)
+  }
+  const resourceSpans = Array.from(groups, ([group, spans]) => {
+    const { resource, scope } = JSON.parse(group)
+    return `{"resource":${JSON.stringify(resource)},"scopeSpans":[{"scope":${JSON.stringify(scope)},"spans":[${spans.join(",")}]}]}`
+  })
+  return `{"resourceSpans":[${resourceSpans.join(",")}]}`
+}
+
+/**
+ * What an answer that took the request says of single spans: how many it did not take, and not which. By the protocol they are not sent again.
+ *
+ * @internal
+ */
+export const partialSuccess = (body: unknown): Outcome => {
+  const partial = Predicate.hasProperty(body, "partialSuccess") ? body.partialSuccess : undefined
+  const rejected = Predicate.hasProperty(partial, "rejectedSpans") ? Number(partial.rejectedSpans) : 0
+  if (!(rejected > 0)) return { _tag: "Taken" }
+  const message = Predicate.hasProperty(partial, "errorMessage") ? String(partial.errorMessage) : ""
+  return { _tag: "Rejected", items: rejected, reason: Redaction.text(message) || "it did not say why" }
 }

@@ -18,14 +18,16 @@ const reasons: ReadonlyMap<string, Class> = new Map<string, Class>([
   ["overloaded", "overloaded"],
   ["server error", "server-error"],
   ["timeout", "timeout"],
+  ["ERR_SOCKET_CONNECTION_TIMEOUT", "timeout"],
+  ["ESOCKETTIMEDOUT", "timeout"],
   ["ETIMEDOUT", "timeout"],
   ["UND_ERR_BODY_TIMEOUT", "timeout"],
   ["UND_ERR_CONNECT_TIMEOUT", "timeout"],
   ["UND_ERR_HEADERS_TIMEOUT", "timeout"]
 ])
 
-/** Names of sockets', DNS' and undici's codes: capitals alone. */
-const networkCode = /^(?:E|UND_ERR_|ERR_)[A-Z_]+$/
+/** Names of sockets', DNS' and undici's codes: capitals and digits alone. */
+const networkCode = /^(?:E|UND_ERR_|ERR_)[A-Z0-9_]+$/
 
 export const classOf = (failure: Failure): Class => {
   if (failure.class !== undefined) return failure.class

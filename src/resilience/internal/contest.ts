@@ -3,7 +3,6 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as Failure from "../Failure.js"
 
 /** How the second attempt came out, for the trace. */
@@ -18,12 +17,12 @@ export interface Rules {
   readonly ended: (outcome: Outcome) => Effect.Effect<void>
 }
 
-const signalsOnly = (error: unknown): Failure.Failure =>
-  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
+/** What is no signal of LangGraph's, about which nobody is asked, and no interruption. */
+const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
 
 /** Whether an exit ends the contest: an answer does, and what is no failure at all. A failure leaves it to the other. */
 const decides = (exit: Exit.Exit<unknown, unknown>): boolean =>
-  exit._tag === "Success" || !Failure.isReal(Failure.fromCause(exit.cause, signalsOnly))
+  exit._tag === "Success" || !Failure.isReal(Failure.fromCause(exit.cause, anyFailure))
 
 /** The first of the fibers to end. */
 const firstOf = <A, E>(

@@ -3,6 +3,8 @@ import * as Predicate from "effect/Predicate"
 import type { Failure } from "../Failure.js"
 import * as RetryAfter from "./retryAfter.js"
 
+export const { field } = RetryAfter
+
 const permanent = (reason: string): Failure => ({ kind: "permanent", reason })
 const transient = (reason: string): Failure => ({ kind: "transient", reason })
 const decode: Failure = { kind: "transient", reason: "decode", maxRetries: 1 }
@@ -16,11 +18,14 @@ const codes = table<Failure | "rate-limited" | "network">(
   ["EAI_AGAIN ECONNABORTED ECONNREFUSED ECONNRESET EHOSTDOWN EHOSTUNREACH ENETDOWN ENETRESET ENETUNREACH", "network"],
   ["ENOTFOUND EPIPE EPROTO ETIMEDOUT ERR_STREAM_PREMATURE_CLOSE ERR_NETWORK", "network"],
   ["UND_ERR_BODY_TIMEOUT UND_ERR_CONNECT_TIMEOUT UND_ERR_HEADERS_TIMEOUT", "network"],
-  ["UND_ERR_RES_CONTENT_LENGTH_MISMATCH UND_ERR_SOCKET", "network"],
-  ["ABORT_ERR UND_ERR_ABORTED ERR_CANCELED", cancelled],
+  ["UND_ERR_RES_CONTENT_LENGTH_MISMATCH UND_ERR_SOCKET UND_ERR_CLOSED UND_ERR_DESTROYED", "network"],
+  ["EADDRNOTAVAIL ESOCKETTIMEDOUT ERR_SOCKET_CLOSED ERR_SOCKET_CONNECTION_TIMEOUT", "network"],
+  ["ERR_HTTP2_GOAWAY_SESSION ERR_HTTP2_SESSION_ERROR ERR_HTTP2_STREAM_CANCEL ERR_HTTP2_STREAM_ERROR", "network"],
+  ["ABORT_ERR UND_ERR_ABORTED ERR_CANCELED MODEL_ABORTED", cancelled],
   ["CERT_HAS_EXPIRED DEPTH_ZERO_SELF_SIGNED_CERT SELF_SIGNED_CERT_IN_CHAIN", permanent("certificate")],
-  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE ERR_TLS_CERT_ALTNAME_INVALID", permanent("certificate")],
-  ["ERR_INVALID_URL", permanent("invalid request")],
+  ["UNABLE_TO_VERIFY_LEAF_SIGNATURE UNABLE_TO_GET_ISSUER_CERT_LOCALLY", permanent("certificate")],
+  ["ERR_TLS_CERT_ALTNAME_INVALID", permanent("certificate")],
+  ["ERR_INVALID_URL UND_ERR_INVALID_ARG UND_ERR_REQ_CONTENT_LENGTH_MISMATCH", permanent("invalid request")],
   ["context_length_exceeded string_above_max_length CONTEXT_OVERFLOW", permanent("context length")],
   ["content_filter content_policy_violation", permanent("content filter")],
   ["insufficient_quota billing_hard_limit_reached", permanent("quota used up")],
@@ -28,6 +33,9 @@ const codes = table<Failure | "rate-limited" | "network">(
   ["permission_error", permanent("permission")],
   ["model_not_found MODEL_NOT_FOUND", permanent("model not found")],
   ["invalid_request_error INVALID_PROMPT_INPUT INVALID_TOOL_RESULTS", permanent("invalid request")],
+  ["request_too_large MESSAGE_COERCION_FAILURE INVALID_CHAT_HISTORY", permanent("invalid request")],
+  ["GRAPH_RECURSION_LIMIT INVALID_CONCURRENT_GRAPH_UPDATE INVALID_GRAPH_NODE_RETURN_VALUE", permanent("graph")],
+  ["MISSING_CHECKPOINTER MULTIPLE_SUBGRAPHS UNREACHABLE_NODE", permanent("graph")],
   ["overloaded_error UNAVAILABLE", transient("overloaded")],
   ["api_error server_error", transient("server error")],
   ["timeout_error DEADLINE_EXCEEDED", transient("timeout")],
@@ -40,15 +48,28 @@ const names = table<Failure>(
   ["AbortError APIUserAbortError ModelAbortError CanceledError", cancelled],
   ["TimeoutException TimeoutError APIConnectionTimeoutError", transient("timeout")],
   ["APIConnectionError", transient("connection")],
+  ["ThrottlingException TooManyRequestsException", { kind: "rate-limited", reason: "throttled" }],
   ["ContextOverflowError", permanent("context length")],
   ["ContentFilterFinishReasonError", permanent("content filter")],
   ["ParseError OutputParserException SyntaxError ZodError $ZodError LengthFinishReasonError", decode]
 )
 
 /** Messages by which providers without a code of their own say that the prompt is too long or was filtered. */
-const contextLength =
-  /maximum context length|context.?length.?exceeded|exceeds the context window|input tokens exceed|prompt is too long|too many tokens in the (?:prompt|request)/i
-const contentFilter = /content (?:filter|management policy|policy violation)|response was filtered/i
+const contextLength = new RegExp(
+  [
+    "maximum context length",
+    "context.?length.?exceeded",
+    "exceeds? (?:the )?context (?:window|limit)",
+    "input tokens exceed",
+    "input token count .{0,40}exceeds the maximum",
+    "(?:prompt|input) is too long",
+    "too many tokens in the (?:prompt|request)",
+    "tokens in the prompt cannot exceed"
+  ].join("|"),
+  "i"
+)
+const contentFilter =
+  /content (?:filter|management policy|policy violation)|response was filtered|blocked due to (?:safety|prohibited|recitation)|rejected as a result of our safety system/i
 
 /** Mistakes of a program: the same code will make them again. */
 const programErrors: ReadonlySet<string> = new Set([
@@ -64,15 +85,6 @@ const fetchFailed = /^(?:fetch failed|failed to fetch|terminated|network ?error)
 
 /** LangChain's own mark, the same in every copy of its core. */
 const langchainRetryable = Symbol.for("langchain.errors.retryable")
-
-/** A field of any object; one whose getter throws is not there. */
-export const field = (error: object, key: PropertyKey): unknown => {
-  try {
-    return Reflect.get(error, key)
-  } catch {
-    return undefined
-  }
-}
 
 const objectField = (error: object, key: string): object | undefined => {
   const value = field(error, key)
@@ -90,7 +102,8 @@ const namesOf = (error: object): ReadonlyArray<string> => {
 
 /** The words by which an error says what it is: its own and those of the body that it carries. */
 const codesOf = (error: object): ReadonlyArray<string> => {
-  const body = objectField(error, "error")
+  const response = objectField(error, "response")
+  const body = objectField(error, "error") ?? (response && objectField(response, "data"))
   return [error, body, body && objectField(body, "error")]
     .filter(Predicate.isNotUndefined)
     .flatMap((level) => ["code", "type", "lc_error_code", "status"].map((key) => field(level, key)))

@@ -70,28 +70,28 @@ const inPlace = <A, E, R, T>(
     return Effect.matchCauseEffect(restore(self), {
       onFailure: (cause): Effect.Effect<A, E | T> => {
         stopTimer(timer)
-        return mark === undefined ? Exit.failCause(cause) : recover(fiber, mark, onTimeout)
+        return mark === undefined ? Exit.failCause(cause) : recover(fiber, mark, restore(Effect.failSync(onTimeout)))
       },
       onSuccess: (value): Effect.Effect<A, E | T> => {
         stopTimer(timer)
-        return mark === undefined ? Exit.succeed(value) : recover(fiber, mark, onTimeout)
+        return mark === undefined ? Exit.succeed(value) : recover(fiber, mark, restore(Effect.failSync(onTimeout)))
       }
     })
   })
 
-/** Takes the mark back. Whoever else has interrupted the fiber meanwhile has done so. */
-const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, onTimeout: () => T): Effect.Effect<never, T> =>
+/**
+ * Takes the mark back, and fails where interruptions are as they were outside: whoever else has interrupted the fiber goes first, and where nobody
+ * may, as in a finalizer, it is the timeout that ended the body.
+ */
+const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, failed: Effect.Effect<never, T>): Effect.Effect<never, T> =>
   Effect.suspend(() => {
     const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
     // the body ended by itself while the signal was on its way
     if (!HashSet.has(Cause.interruptors(interrupted), mark)) {
-      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, onTimeout))
+      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, failed))
     }
     const others = Cause.filter(interrupted, (cause) => !(cause._tag === "Interrupt" && cause.fiberId === mark))
-    return Effect.zipRight(
-      FiberRef.set(FiberRef.interruptedCause, others),
-      Cause.isEmpty(others) ? Effect.failSync(onTimeout) : Effect.failCause(others)
-    )
+    return Effect.zipRight(FiberRef.set(FiberRef.interruptedCause, others), failed)
   })
 
 /**

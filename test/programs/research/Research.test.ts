@@ -89,7 +89,9 @@ describe("a round that cannot succeed", () => {
         [
           ["technical", true],
           ["market", true],
-          ["seasonality", true]
+          ["seasonality", true],
+          // which is only ever asked of a round that succeeded
+          ["narrative", false]
         ]
       )
     }).pipe(Effect.provide(NodeFileSystem.layer))

@@ -103,6 +103,11 @@ describe("Failure.fromCause", () => {
       limited("http 429", 2000)
     ],
     [
+      "the longer wait counts, in whichever order",
+      Cause.parallel(fail({ status: 429, retryAfter: 2 }), fail({ status: 429, retryAfter: 1 })),
+      limited("http 429", 2000)
+    ],
+    [
       "the fewer retries count",
       Cause.parallel(fail({ status: 503 }), Cause.fail(new SyntaxError("x"))),
       { ...transient("http 503"), maxRetries: 1 }
@@ -122,6 +127,14 @@ describe("Failure.fromCause", () => {
     assert.deepStrictEqual(Failure.fromCause(fail({ status: 503 }), mine), permanent("mine"))
     assert.deepStrictEqual(Failure.fromCause(Cause.die("bug"), mine), permanent("defect"))
   })
+
+  it("asks no classifier about control flow", () => {
+    const mine: Failure.Classifier = () => transient("mine")
+    const expected = { kind: "control-flow", reason: "GraphInterrupt" }
+    for (const cause of [Cause.fail(signal), Cause.die(signal), Cause.parallel(Cause.fail(signal), Cause.fail("no"))]) {
+      assert.deepStrictEqual(Failure.fromCause(cause, mine), expected)
+    }
+  })
 })
 
 describe("Failure's guards", () => {
@@ -132,6 +145,9 @@ describe("Failure's guards", () => {
     assert.deepStrictEqual(of("permanent"), [true, false])
     assert.deepStrictEqual(of("cancelled"), [false, false])
     assert.deepStrictEqual(of("control-flow"), [false, false])
+    for (const kind of ["transient", "rate-limited", "permanent", "cancelled", "control-flow"]) {
+      assert.isTrue(Failure.isFailure({ kind, reason: "" }))
+    }
     assert.isFalse(Failure.isFailure({ kind: "odd", reason: "" }))
     assert.isFalse(Failure.isFailure({ kind: "transient" }))
   })

@@ -42,6 +42,28 @@ describe("Failure.classOf", () => {
     })
   }
 
+  it("by the reason that was recognised, and by nothing that only looks like it", () => {
+    const classes: ReadonlyArray<readonly [Failure.Class, ReadonlyArray<string>]> = [
+      ["timeout", ["attempt timeout", "deadline timeout", "timeout", "http 408", "http 504", "ETIMEDOUT"]],
+      ["timeout", ["UND_ERR_BODY_TIMEOUT", "UND_ERR_CONNECT_TIMEOUT", "UND_ERR_HEADERS_TIMEOUT"]],
+      ["bulkhead-full", ["bulkhead full"]],
+      ["circuit-open", ["circuit open"]],
+      ["connection", ["connection", "EPIPE", "UND_ERR_SOCKET", "ERR_NETWORK"]],
+      ["content-filter", ["content filter"]],
+      ["context-length", ["context length"]],
+      ["decode", ["decode"]],
+      ["defect", ["defect"]],
+      ["overloaded", ["overloaded", "http 503", "http 529"]],
+      ["server-error", ["server error", "http 500", "http 599"]],
+      ["transient", ["http 5000", "on http 500", "mine: EPIPE", "EPIPE again", "unknown", ""]]
+    ]
+    for (const [expected, all] of classes) {
+      for (const reason of all) assert.strictEqual(Failure.classOf(transient(reason)), expected, reason)
+    }
+    assert.strictEqual(Failure.classOf(permanent("circuit open")), "circuit-open")
+    assert.strictEqual(Failure.classOf(permanent("EPIPE")), "permanent")
+  })
+
   it("of a defect, and of several failures that of the one that decides", () => {
     assert.strictEqual(Failure.classOf(Failure.fromCause(Cause.die("bug"))), "defect")
     const own = error({ failure: { kind: "permanent", reason: "mine", class: "content-filter" } })
@@ -76,6 +98,10 @@ describe("Failure.extend and Failure.layer", () => {
     assert.strictEqual(asked.length, 3)
     const twice = Failure.extend(() => undefined, mine)
     assert.deepStrictEqual(twice("mine"), permanent("mine"))
+  })
+
+  it("without them, the one that knows all this is in force", () => {
+    assert.strictEqual(Effect.runSync(Failure.CurrentClassifier), Failure.classify)
   })
 
   it("serve a whole program", () => {

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import type * as Failure from "../../../src/resilience/Failure.js"
-import { APIError, cancelled, classify, decode, error, limited, permanent, rows, transient } from "./support.js"
+import { cancelled, classify, decode, error, limited, permanent, rows, transient } from "./support.js"
 
 const of = (words: string, expected: (word: string) => Failure.Failure, make: (word: string) => unknown) => {
   for (const word of words.split(" ")) it(word, () => assert.deepStrictEqual(classify(make(word)), expected(word)))
@@ -20,13 +20,16 @@ describe("Failure.classify: a network's codes", () => {
   byCode("EAI_AGAIN ECONNABORTED ECONNREFUSED ECONNRESET EHOSTDOWN EHOSTUNREACH ENETDOWN ENETRESET", transient)
   byCode("ENETUNREACH ENOTFOUND EPIPE EPROTO ETIMEDOUT ERR_STREAM_PREMATURE_CLOSE ERR_NETWORK", transient)
   byCode("UND_ERR_BODY_TIMEOUT UND_ERR_CONNECT_TIMEOUT UND_ERR_HEADERS_TIMEOUT UND_ERR_SOCKET", transient)
-  byCode("UND_ERR_RES_CONTENT_LENGTH_MISMATCH", transient)
-  byCode("ABORT_ERR UND_ERR_ABORTED ERR_CANCELED", () => cancelled)
+  byCode("UND_ERR_RES_CONTENT_LENGTH_MISMATCH UND_ERR_CLOSED UND_ERR_DESTROYED EADDRNOTAVAIL", transient)
+  byCode("ESOCKETTIMEDOUT ERR_SOCKET_CLOSED ERR_SOCKET_CONNECTION_TIMEOUT ERR_HTTP2_GOAWAY_SESSION", transient)
+  byCode("ERR_HTTP2_SESSION_ERROR ERR_HTTP2_STREAM_CANCEL ERR_HTTP2_STREAM_ERROR", transient)
+  byCode("ABORT_ERR UND_ERR_ABORTED ERR_CANCELED MODEL_ABORTED", () => cancelled)
 })
 
 describe("Failure.classify: what no other try cures", () => {
   byCode("CERT_HAS_EXPIRED DEPTH_ZERO_SELF_SIGNED_CERT SELF_SIGNED_CERT_IN_CHAIN", () => permanent("certificate"))
-  byCode("UNABLE_TO_VERIFY_LEAF_SIGNATURE ERR_TLS_CERT_ALTNAME_INVALID", () => permanent("certificate"))
+  byCode("UNABLE_TO_VERIFY_LEAF_SIGNATURE UNABLE_TO_GET_ISSUER_CERT_LOCALLY", () => permanent("certificate"))
+  byCode("ERR_TLS_CERT_ALTNAME_INVALID", () => permanent("certificate"))
   byCode("context_length_exceeded string_above_max_length CONTEXT_OVERFLOW", () => permanent("context length"))
   byCode("content_filter content_policy_violation", () => permanent("content filter"))
   byCode("insufficient_quota billing_hard_limit_reached", () => permanent("quota used up"))
@@ -36,6 +39,14 @@ describe("Failure.classify: what no other try cures", () => {
   byCode("invalid_request_error INVALID_PROMPT_INPUT INVALID_TOOL_RESULTS ERR_INVALID_URL", () =>
     permanent("invalid request")
   )
+  byCode("UND_ERR_INVALID_ARG UND_ERR_REQ_CONTENT_LENGTH_MISMATCH request_too_large", () =>
+    permanent("invalid request")
+  )
+  byCode("MESSAGE_COERCION_FAILURE INVALID_CHAT_HISTORY", () => permanent("invalid request"))
+  byCode("GRAPH_RECURSION_LIMIT INVALID_CONCURRENT_GRAPH_UPDATE INVALID_GRAPH_NODE_RETURN_VALUE", () =>
+    permanent("graph")
+  )
+  byCode("MISSING_CHECKPOINTER MULTIPLE_SUBGRAPHS UNREACHABLE_NODE", () => permanent("graph"))
   byName("ContextOverflowError", permanent("context length"))
   byName("ContentFilterFinishReasonError", permanent("content filter"))
   of("TypeError RangeError ReferenceError EvalError URIError", permanent, (name) => error({ name }))
@@ -49,6 +60,7 @@ describe("Failure.classify: what may pass", () => {
   byCode("rate_limit_error rate_limit_exceeded MODEL_RATE_LIMIT RESOURCE_EXHAUSTED", (code) => limited(code))
   byName("TimeoutException TimeoutError APIConnectionTimeoutError", transient("timeout"))
   byName("APIConnectionError", transient("connection"))
+  byName("ThrottlingException TooManyRequestsException", { kind: "rate-limited", reason: "throttled" })
   byName("ParseError OutputParserException SyntaxError ZodError $ZodError LengthFinishReasonError", decode)
   byName("AbortError APIUserAbortError ModelAbortError CanceledError", cancelled)
 })
@@ -69,7 +81,8 @@ describe("Failure.classify: where a word stands", () => {
     ["a name that is no text", { name: 5, constructor: "TimeoutError" }, transient("unknown")],
     ["an unknown name before a known one", { _tag: "Mine", name: "TimeoutError" }, transient("timeout")],
     ["the first of two words that is known", error({ code: "mine", type: word }), known],
-    ["a code that is no text", error({ code: [word] }), transient("unknown")]
+    ["a code that is no text", error({ code: [word] }), transient("unknown")],
+    ["an object without a prototype", Object.assign(Object.create(null), { code: word }), known]
   ])
 })
 
@@ -88,11 +101,18 @@ describe("Failure.classify: what prompts are refused for", () => {
     ["Anthropic", say("prompt is too long: 210000 tokens > 200000 maximum"), tooLong],
     ["Bedrock", say("too many tokens in the prompt"), tooLong],
     ["Cohere", say("too many tokens in the request"), tooLong],
+    ["Claude", say("Your prompt exceeds context limit"), tooLong],
+    ["Gemini", say("The input token count (1048577) exceeds the maximum number of tokens"), tooLong],
+    ["another input", say("Input is too long for requested model"), tooLong],
+    ["Mistral", say("the tokens in the prompt cannot exceed 4096"), tooLong],
     ["too many of something else", say("too many tokens in the bucket"), transient("unknown")],
     ["a filter", say("blocked by the content filter"), filtered],
     ["Azure", say("triggered Azure OpenAI's content management policy"), filtered],
     ["a policy", say("this is a content policy violation"), filtered],
     ["an answer", say("The response was filtered"), filtered],
+    ["Gemini", say("Candidate was blocked due to SAFETY"), filtered],
+    ["Gemini's other reasons", say("blocked due to prohibited content, blocked due to recitation"), filtered],
+    ["an image", say("Your request was rejected as a result of our safety system"), filtered],
     ["content of another kind", say("content type"), transient("unknown")],
     ["a message that is no text", error({ message: ["content filter"] }), transient("unknown")],
     ["no message at all", { name: "Odd" }, transient("unknown")]
@@ -148,7 +168,8 @@ describe("Failure.classify: numbers that are a status, and that are none", () =>
     ["a text of more digits is none", error({ status: "4000" }), transient("unknown")],
     ["a text with more than digits is none", error({ status: "x400" }), transient("unknown")],
     ["a text that only begins with digits is none", error({ status: "400x" }), transient("unknown")],
-    ["one that throws when it is looked at", new APIError(503, undefined, "503"), transient("http 503")],
+    ["a text that is another way to write a number is none", error({ status: "4e2" }), transient("unknown")],
+    ["a list is none", error({ status: [503] }), transient("unknown")],
     ["the error's own before the response's", error({ status: 503, response: { status: 400 } }), transient("http 503")],
     ["a response that is none", error({ response: "503", $metadata: "503" }), transient("unknown")]
   ])
@@ -159,9 +180,16 @@ describe("Failure.classify: a 409", () => {
   for (const method of ["GET", "head", "Put", "DELETE", "OPTIONS"]) {
     it(`of ${method} may be repeated`, () => assert.deepStrictEqual(classify(at409(method)), transient("http 409")))
   }
-  for (const method of ["POST", "PATCH", "GETS", "WIDGET", "", 5, undefined]) {
-    it(`of ${method} may not`, () => assert.deepStrictEqual(classify(at409(method)), permanent("http 409")))
+  for (const method of ["POST", "PATCH", "GETS", "WIDGET", "", ["GET"], undefined]) {
+    it(`of ${JSON.stringify(method)} may not`, () =>
+      assert.deepStrictEqual(classify(at409(method)), permanent("http 409")))
   }
+})
+
+describe("Failure.classify: what repeating does not cure", () => {
+  it("a 400 stays one, though its request could be repeated", () => {
+    assert.deepStrictEqual(classify(error({ status: 400, request: { method: "GET" } })), permanent("http 400"))
+  })
 })
 
 describe("Failure.classify: Effect's HTTP client", () => {
@@ -190,7 +218,7 @@ describe("Failure.classify: a TypeError of fetch", () => {
   }
   it("is one only where it begins so", () => {
     assert.deepStrictEqual(classify(new TypeError("cannot read: fetch failed")), permanent("TypeError"))
-    assert.deepStrictEqual(classify(error({ name: "TypeError", message: 5 })), permanent("TypeError"))
+    assert.deepStrictEqual(classify(error({ name: "TypeError", message: ["fetch failed"] })), permanent("TypeError"))
   })
 })
 

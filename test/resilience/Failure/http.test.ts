@@ -77,7 +77,16 @@ describe("Failure.classify: Retry-After", () => {
       limited("http 429", 11)
     ],
     ["as a number", at429({ "retry-after": 3 }), limited("http 429", 3000)],
-    ["as Node's list of values", at429({ "retry-after": ["4"] }), limited("http 429", 4000)],
+    ["as Node's list of values, the first", at429({ "retry-after": ["4", "5"] }), limited("http 429", 4000)],
+    ["with space around it", at429({ "retry-after": " 4 " }), limited("http 429", 4000)],
+    ["in milliseconds, with space around it", at429({ "retry-after-ms": " 4 " }), limited("http 429", 4)],
+    ["beside a header called get", at429({ get: "x", "retry-after": "4" }), limited("http 429", 4000)],
+    [
+      "on the response, where the error's own headers do not say",
+      error({ status: 429, headers: {}, response: { headers: { "retry-after": "8" } } }),
+      limited("http 429", 8000)
+    ],
+    ["on no response", error({ status: 429, response: null, retryAfter: 1 }), limited("http 429", 1000)],
     ["under any capitals", at429({ "Retry-After": "5" }), limited("http 429", 5000)],
     ["in Headers", at429(new Headers({ "Retry-After": "6" })), limited("http 429", 6000)],
     ["in a Map", at429(new Map([["retry-after", "7"]])), limited("http 429", 7000)],
@@ -93,6 +102,25 @@ describe("Failure.classify: Retry-After", () => {
       "an unreadable retry-after-ms does not",
       at429({ "retry-after": "9", "retry-after-ms": "soon" }),
       limited("http 429", 9000)
+    ],
+    ["a date without its day is no wish", at429({ "retry-after": "21 Oct 2026 07:28:30 GMT" }), limited("http 429")],
+    ["what only a lenient parser takes for a date", at429({ "retry-after": "a 5" }), limited("http 429")],
+    ["a number with its unit is no wish", at429({ "retry-after": "5s" }), limited("http 429")],
+    [
+      "the error's own, where the header cannot be read",
+      error({ status: 429, headers: { "retry-after": "5s" }, retryAfter: 2 }),
+      limited("http 429", 2000)
+    ],
+    [
+      "the error's own, where the header is no date",
+      error({ status: 429, headers: { "retry-after": "soon" }, retryAfter: 2 }),
+      limited("http 429", 2000)
+    ],
+    ["an error's own text is no wish", error({ status: 429, retryAfter: "2" }), limited("http 429")],
+    [
+      "an error's own seconds, where its milliseconds are text",
+      error({ status: 429, retryAfterMillis: "70", retryAfter: 1.5 }),
+      limited("http 429", 1500)
     ],
     ["negative seconds are no wish", at429({ "retry-after": "-5" }), limited("http 429")],
     ["nonsense is no wish", at429({ "retry-after": "soon" }), limited("http 429")],
