@@ -95,6 +95,26 @@ describe("RetryPolicy: what is left out", () => {
     assert.strictEqual(policy.maxAttempts, Infinity)
   })
 
+  it.effect("classes without a limit of their own share the policy's, though another may be tried more often", () =>
+    Effect.gen(function* () {
+      const row = [503, 500, 504, 502].map((status) => Object.assign(new Error("no"), { status }))
+      const policy = { base: 0, byClass: { "rate-limited": { maxAttempts: 9 } } }
+      const { began } = yield* times((attempt) => Effect.fail(row[attempt - 1] ?? odd()), policy)
+      assert.strictEqual(began.length, 3)
+    })
+  )
+
+  it.effect("no pause stays none when its growth is beyond all numbers", () =>
+    Effect.gen(function* () {
+      const policy = { base: 0, factor: 1e200, maxAttempts: 4 }
+      const { history } = yield* RetryPolicy.retryWithHistory(Effect.fail(transient()), policy)
+      assert.deepStrictEqual(
+        history.map(({ delayMillis }) => delayMillis),
+        [0, 0, 0, undefined]
+      )
+    })
+  )
+
   it.effect("an endless policy's attempts do not say out of how many", () =>
     Effect.gen(function* () {
       const ask = (attempt: number) => (attempt < 2 ? Effect.fail(transient()) : Effect.succeed("answer"))
@@ -131,6 +151,6 @@ describe("RetryPolicy: what makes no sense", () => {
 
   it("a factor of 1 and a jitter of one number make sense", () => {
     assert.isTrue(RetryPolicy.isRetryPolicy(RetryPolicy.make({ factor: 1, jitter: [1, 1] })))
-    assert.isTrue(RetryPolicy.isRetryPolicy(RetryPolicy.make({ jitter: [0, 0] })))
+    assert.isTrue(RetryPolicy.isRetryPolicy(RetryPolicy.make({ jitter: [0, 0], base: [0, 5] })))
   })
 })
