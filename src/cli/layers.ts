@@ -60,7 +60,7 @@ const database = (settings: Settings) =>
 
 /** Where checkpoints are kept; made if need be. What has been kept long enough goes meanwhile. */
 const checkpoints = ({ checkpoints, sweeper }: Settings) =>
-  Layer.effectContext(
+  Layer.scopedContext(
     Effect.flatMap(loadCheckpointer, (module) =>
       Effect.map(module.make(checkpoints), (checkpointer) => Context.make(module.Checkpointer, checkpointer))
     )
