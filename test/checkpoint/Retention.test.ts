@@ -292,6 +292,8 @@ for (const backend of TestDatabases.backends) {
             retention.prune({ keep: 0 }),
             retention.prune({ keep: 1.5 }),
             retention.prune({ olderThan: "soon" as never }),
+            retention.prune({ olderThan: "-1 days" }),
+            retention.expire({ olderThan: -5 }),
             retention.prune({ threadId: "", keep: 1 }),
             retention.expire({ olderThan: new Date(Number.NaN) }),
             retention.copyThread("a", "b\u0000")
