@@ -41,13 +41,13 @@ export type Reason = typeof Reason.Type
  * Whether something was written or deleted by an operation that failed: `no` is certain, with `unknown` the answer was lost. Reading the thread
  * tells; writing the same again does no harm.
  *
- * @since 0.2.0
+ * @since 0.1.0
  * @category models
  */
 export const Written = Schema.Literal("no", "unknown")
 
 /**
- * @since 0.2.0
+ * @since 0.1.0
  * @category models
  */
 export type Written = typeof Written.Type

@@ -208,13 +208,22 @@ class Saver extends SqlSaver implements Service {
   }
 }
 
+const duration = (name: string, input: unknown): Duration.Duration =>
+  Option.getOrThrowWith(
+    Duration.decodeUnknown(input),
+    () => new RangeError(`${name} must be a duration, such as "30 seconds"`)
+  )
+
 /** The saver over a store. A mistake in the options throws here, where they are written. */
 const fromOptions = (options: Options) => {
-  const lease = Duration.decode(options.leaseTime ?? "30 seconds")
+  if (options.schema !== undefined && (options.schema === "" || options.schema.includes("\0"))) {
+    throw new RangeError("schema must be a name that Postgres can hold")
+  }
+  const lease = duration("leaseTime", options.leaseTime ?? "30 seconds")
   if (!Duration.greaterThan(lease, Duration.zero) || !Duration.isFinite(lease)) {
     throw new RangeError("leaseTime must be above 0 and finite")
   }
-  const wait = Duration.decode(options.waitForThread ?? 0)
+  const wait = duration("waitForThread", options.waitForThread ?? 0)
   return Effect.fnUntraced(function* (tables: store.Store, alone: boolean) {
     const rows = sealed.make(tables, options)
     const json = Serializer.make({ classes: options.classes })
@@ -260,7 +269,7 @@ export const layer = (
 export interface Standalone extends Service, AsyncDisposable {
   /**
    * Opens the database and sets the tables up, unless they stand. Whoever does not call it has it done by the first operation; called at the start
-   * of a program it tells at once what is wrong. Rejects with `ConfigurationError` for a URL that is none, else with `DatabaseError` or
+   * of a program it tells at once what is wrong. Rejects with `ConfigurationError` for a URL or another option that cannot be used, else with `DatabaseError` or
    * {@link CheckpointError}.
    */
   readonly setup: () => Promise<void>

@@ -157,7 +157,9 @@ const before = (operation: string, age: Duration.DurationInput | Date): Effect.E
       return Number.isNaN(age.getTime()) ? yield* invalid(operation, "the date is none") : age.getTime()
     }
     const duration = Either.try(() => Duration.decode(age))
-    if (Either.isLeft(duration) || !Duration.isFinite(duration.right)) {
+    // which Effect reads as 0: everything would be old
+    const isNegative = typeof age === "string" ? age.trim().startsWith("-") : typeof age === "number" && age < 0
+    if (isNegative || Either.isLeft(duration) || !Duration.isFinite(duration.right)) {
       return yield* invalid(operation, `an age must be a duration such as "30 days", not ${JSON.stringify(age)}`)
     }
     return (yield* Clock.currentTimeMillis) - Duration.toMillis(duration.right)

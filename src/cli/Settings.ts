@@ -4,14 +4,19 @@
  *
  * @since 0.1.0
  */
+
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Option from "effect/Option"
+import * as Option from "effect/Option"
+import * as Encryption from "../checkpoint/Encryption.js"
 import * as Database from "../database/Database.js"
 import * as Postgres from "../database/internal/postgres.js"
 import * as Langfuse from "../langfuse/Langfuse.js"
 import { type ConfigurationError, fromConfigError } from "../observability/ConfigurationError.js"
+import * as environment from "../observability/internal/environment.js"
 import * as Logging from "../observability/Logging.js"
 import * as NarrativeModel from "../programs/research/NarrativeModel.js"
+import * as age from "./internal/age.js"
 
 /**
  * An environment variable.
@@ -100,6 +105,42 @@ export const variables: ReadonlyArray<Variable> = [
     description: "for how long to try it",
     takes: "a duration, such as 30 seconds, or 0 for none",
     fallback: "30 seconds"
+  },
+  {
+    name: "HOLDFAST_CHECKPOINT_COMPRESSION",
+    description: "whether checkpoints are compressed; the official saver does not read those that are",
+    takes: "true or false",
+    fallback: "false"
+  },
+  {
+    name: "HOLDFAST_CHECKPOINT_TTL",
+    description: "threads go that nobody has written to for so long; without it none go",
+    takes: age.expected
+  },
+  {
+    name: "HOLDFAST_CHECKPOINT_SWEEP_INTERVAL",
+    description: "how often old threads are looked for while a run goes on",
+    takes: age.expected,
+    fallback: "1 hour"
+  },
+  {
+    name: "HOLDFAST_ENCRYPTION_KEYS",
+    description:
+      "the keys under which checkpoints are stored, the first one writes; without it they are stored as they are",
+    takes: "id:key[,id:key ...], each key 32 bytes in base64 or hexadecimal",
+    secret: true
+  },
+  {
+    name: "HOLDFAST_ENCRYPTION_METADATA",
+    description: "whether the metadata of checkpoints is encrypted, too",
+    takes: "true, false, or the keys to encrypt, separated by commas",
+    fallback: "false"
+  },
+  {
+    name: "HOLDFAST_ENCRYPTION_ALLOW_PLAINTEXT",
+    description: "whether checkpoints that were stored without encryption are read, too",
+    takes: "true or false",
+    fallback: "false"
   },
   {
     name: "LANGFUSE_PUBLIC_KEY",
@@ -230,6 +271,9 @@ const takes: Readonly<Record<string, string>> = Object.fromEntries(variables.map
 export interface Settings {
   readonly logging: Logging.Options
   readonly database: Database.Options
+  readonly checkpoints: { readonly compression: boolean; readonly encryption: Encryption.Encryption | undefined }
+  /** Nothing is swept without `ttl`. */
+  readonly sweeper: { readonly ttl: Duration.Duration | undefined; readonly interval: Duration.Duration | undefined }
   /** None without keys. */
   readonly langfuse: Option.Option<Langfuse.Options>
   readonly model: NarrativeModel.Options
@@ -247,6 +291,25 @@ export const load: Effect.Effect<Settings, ConfigurationError> = Effect.all({
     Effect.mapError((error) => fromConfigError(error, takes)),
     Effect.tap(({ url }) => (url === undefined ? Effect.void : Postgres.location(url)))
   ),
+  checkpoints: Effect.all({
+    compression: Effect.map(
+      environment.setting({
+        name: "HOLDFAST_CHECKPOINT_COMPRESSION",
+        expected: takes["HOLDFAST_CHECKPOINT_COMPRESSION"] ?? "",
+        parse: (text) => (/^true$/i.test(text) ? true : /^false$/i.test(text) ? false : undefined)
+      }),
+      (value) => value ?? false
+    ),
+    encryption: Effect.map(Encryption.fromEnvironment, Option.getOrUndefined)
+  }),
+  sweeper: Effect.all({
+    ttl: environment.setting({ name: "HOLDFAST_CHECKPOINT_TTL", expected: age.expected, parse: age.parse }),
+    interval: environment.setting({
+      name: "HOLDFAST_CHECKPOINT_SWEEP_INTERVAL",
+      expected: age.expected,
+      parse: age.parse
+    })
+  }),
   langfuse: Langfuse.fromEnvironment,
   model: Effect.mapError(NarrativeModel.config, (error) => fromConfigError(error, takes))
 })

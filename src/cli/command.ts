@@ -10,6 +10,7 @@ import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as age from "./internal/age.js"
 import * as Settings from "./Settings.js"
 
 /** An option whose text must make sense; the error names it and says what it takes. */
@@ -110,13 +111,52 @@ const resume = Command.make("resume", { thread, json }, ({ json, thread }) =>
   })
 ).pipe(Command.withDescription("Go on with a run that was stopped or killed, at its last checkpoint"))
 
+const prune = Command.make(
+  "prune",
+  {
+    keep: parsed("keep", "a whole number from 1", count).pipe(
+      Options.withPseudoName("N"),
+      Options.optional,
+      Options.withDescription("how many of each thread's newest checkpoints stay; 1 with --older-than")
+    ),
+    olderThan: parsed("older-than", age.expected, age.parse).pipe(
+      Options.withPseudoName("AGE"),
+      Options.optional,
+      Options.withDescription("only what is older goes, such as 30d; with --keep a checkpoint goes only if both say so")
+    ),
+    thread: Options.text("thread").pipe(
+      Options.withPseudoName("ID"),
+      Options.optional,
+      Options.withDescription("only this thread; by default all")
+    ),
+    whole: Options.boolean("whole").pipe(
+      Options.withDescription("remove whole threads of which all is older, in place of thinning their history")
+    ),
+    dryRun: Options.boolean("dry-run").pipe(Options.withDescription("only say what would go and what would stay")),
+    json
+  },
+  (options) =>
+    Effect.gen(function* () {
+      const settings = yield* Settings.load
+      const commands = yield* Effect.promise(() => import("./commands/prune.js"))
+      yield* commands.prune(settings, {
+        keep: Option.getOrUndefined(options.keep),
+        olderThan: Option.getOrUndefined(options.olderThan),
+        thread: Option.getOrUndefined(options.thread),
+        whole: options.whole,
+        dryRun: options.dryRun,
+        json: options.json
+      })
+    })
+).pipe(Command.withDescription("Thin the history of the stored runs, or remove old ones"))
+
 const threads = Command.make("threads", { limit, json }, ({ json, limit }) =>
   Effect.gen(function* () {
     const settings = yield* Settings.load
     const commands = yield* Effect.promise(() => import("./commands/threads.js"))
     yield* commands.threads(settings, { json, limit })
   })
-).pipe(Command.withDescription("List the stored runs"))
+).pipe(Command.withDescription("List the stored runs"), Command.withSubcommands([prune]))
 
 const history = Command.make("history", { thread, limit, json }, ({ json, limit, thread }) =>
   Effect.gen(function* () {
@@ -152,3 +192,11 @@ export const command = Command.make("holdfast").pipe(
   Command.withDescription("Keeps AI agents standing when models, networks, databases and machines fail"),
   Command.withSubcommands([research, resume, threads, history, doctor])
 )
+
+/**
+ * The commands below those that have some.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const groups = { threads: Command.getSubcommands(threads) }

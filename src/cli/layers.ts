@@ -12,6 +12,7 @@ import * as FiberRef from "effect/FiberRef"
 import * as Layer from "effect/Layer"
 import * as LogLevel from "effect/LogLevel"
 import type * as Checkpointer from "../checkpoint/Checkpointer.js"
+import * as Retention from "../checkpoint/Retention.js"
 import * as Database from "../database/Database.js"
 import * as Langfuse from "../langfuse/Langfuse.js"
 import * as Logging from "../observability/Logging.js"
@@ -57,12 +58,13 @@ const database = (settings: Settings) =>
     )
   )
 
-/** Where checkpoints are kept; made if need be. */
-const checkpoints = Layer.effectContext(
-  Effect.flatMap(loadCheckpointer, (module) =>
-    Effect.map(module.make(), (checkpointer) => Context.make(module.Checkpointer, checkpointer))
-  )
-)
+/** Where checkpoints are kept; made if need be. What has been kept long enough goes meanwhile. */
+const checkpoints = ({ checkpoints, sweeper }: Settings) =>
+  Layer.scopedContext(
+    Effect.flatMap(loadCheckpointer, (module) =>
+      Effect.map(module.make(checkpoints), (checkpointer) => Context.make(module.Checkpointer, checkpointer))
+    )
+  ).pipe(Layer.merge(sweeper.ttl === undefined ? Layer.empty : Retention.layerSweeper(sweeper)))
 
 /**
  * Storage and tracing for a run. Opening a database belongs to no run, so it is done under the tracer from outside. The database closes last:
@@ -74,7 +76,7 @@ const checkpoints = Layer.effectContext(
 export const running = (settings: Settings) =>
   Layer.unwrapEffect(
     Effect.map(Effect.tracer, (outside) =>
-      Layer.scopedContext(Effect.withTracer(Layer.build(checkpoints), outside)).pipe(
+      Layer.scopedContext(Effect.withTracer(Layer.build(checkpoints(settings)), outside)).pipe(
         Layer.provideMerge(tracing),
         Layer.provideMerge(database(settings))
       )
@@ -106,20 +108,39 @@ export const isEmpty = (folder: string): boolean => {
 }
 
 /**
- * Asks what is stored, and makes nothing for it: where there is no database folder or no table yet, the answer is `nothing`.
+ * Runs an effect on the database where there are tables. Where there is no database folder or no table yet, the answer is `nothing`, and none is
+ * made.
  *
  * @since 0.1.0
  * @category operators
  */
-export const ifStored = <A, E, R, A2, E2, R2>(
+export const ifTables = <A, E, R, A2, E2, R2>(
   { database }: Settings,
-  ask: Effect.Effect<A, E, R | Checkpointer.Checkpointer>,
+  ask: Effect.Effect<A, E, R>,
   nothing: Effect.Effect<A2, E2, R2>
 ) =>
   Effect.gen(function* () {
     if (database.url === undefined && database.dataDir !== undefined && isEmpty(database.dataDir)) return yield* nothing
     const context = yield* Database.make(database)
     if (!(yield* Effect.provide(hasTables, context))) return yield* nothing
-    const module = yield* loadCheckpointer
-    return yield* Effect.provideServiceEffect(ask, module.Checkpointer, module.make()).pipe(Effect.provide(context))
+    return yield* Effect.provide(ask, context)
   }).pipe(Effect.scoped)
+
+/**
+ * Asks the checkpointer what is stored, see {@link ifTables}.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const ifStored = <A, E, R, A2, E2, R2>(
+  settings: Settings,
+  ask: Effect.Effect<A, E, R | Checkpointer.Checkpointer>,
+  nothing: Effect.Effect<A2, E2, R2>
+) =>
+  ifTables(
+    settings,
+    Effect.flatMap(loadCheckpointer, (module) =>
+      Effect.provideServiceEffect(ask, module.Checkpointer, module.make(settings.checkpoints))
+    ),
+    nothing
+  )

@@ -12,7 +12,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
-import { command } from "./command.js"
+import { command, groups } from "./command.js"
 import * as Failure from "./Failure.js"
 import * as terminal from "./internal/terminal.js"
 import * as usage from "./internal/usage.js"
@@ -58,7 +58,7 @@ const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): number => {
 }
 
 const main = Effect.suspend(() => {
-  const mistake = usage.mistake(process.argv.slice(2), command)
+  const mistake = usage.mistake(process.argv.slice(2), command, groups)
   return mistake === undefined
     ? Command.run(command, { name: "holdfast", version })(process.argv)
     : Effect.fail(mistake)

@@ -12,6 +12,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Inspectable from "effect/Inspectable"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
@@ -185,6 +186,36 @@ export const config: Config.Config<Options> = Config.all({
   retryTime: optional("HOLDFAST_DATABASE_RETRY_TIME", "For how long to try what may pass", duration)
 })
 
+const whole = (value: unknown): Either.Either<number, string> =>
+  typeof value === "number" && Number.isSafeInteger(value) && value > 0
+    ? Either.right(value)
+    : Either.left("a whole number above 0")
+
+const time = (value: unknown): Either.Either<Duration.Duration, string> =>
+  Either.fromOption(
+    typeof value === "number" && !(value >= 0) ? Option.none() : Duration.decodeUnknown(value),
+    () => "a duration, such as 5 seconds"
+  )
+
+const someTime = (value: unknown): Either.Either<Duration.Duration, string> =>
+  Either.filterOrLeft(time(value), Duration.greaterThan(Duration.zero), () => "a duration above 0, such as 5 seconds")
+
+/** An option as it is used. What comes from a program may be anything: its types do not hold a value that was computed. */
+const wanted = <A>(
+  setting: keyof PostgresOptions,
+  value: unknown,
+  read: (value: unknown) => Either.Either<A, string>
+) =>
+  Either.mapLeft(
+    read(value),
+    (expected) =>
+      new ConfigurationError.ConfigurationError({
+        setting,
+        expected,
+        problem: `it is ${Inspectable.toStringUnknown(value, 0)}`
+      })
+  )
+
 const embedded = (options: EmbeddedOptions) =>
   Effect.map(Embedded.open(options.dataDir), (client) =>
     Context.make(SqlClient.SqlClient, client).pipe(
@@ -193,7 +224,7 @@ const embedded = (options: EmbeddedOptions) =>
   )
 
 /**
- * Opens a database until the scope closes. Fails with `ConfigurationError` for a malformed URL, and with `DatabaseError` when the server
+ * Opens a database until the scope closes. Fails with `ConfigurationError` for a malformed URL or another option that cannot be used, and with `DatabaseError` when the server
  * cannot be reached or refuses, or when the folder is in use (the message names the process) or cannot be used.
  *
  * @since 0.1.0
@@ -208,25 +239,26 @@ export const make = Effect.fnUntraced(function* (
 > {
   if (options.url === undefined) return yield* embedded(options)
   const location = yield* Postgres.location(options.url)
+  const retries = {
+    attempts: yield* wanted("retryAttempts", options.retryAttempts ?? 20, whole),
+    time: yield* wanted("retryTime", options.retryTime ?? "30 seconds", time)
+  }
   const client = yield* Postgres.connect(
     {
       url: options.url,
-      maxConnections: options.maxConnections ?? 10,
-      connectTimeout: Duration.decode(options.connectTimeout ?? "5 seconds"),
-      connectAttempts: options.connectAttempts ?? 5,
-      statementTimeout: Duration.decode(options.statementTimeout ?? "60 seconds"),
-      lockTimeout: Duration.decode(options.lockTimeout ?? "10 seconds"),
-      silenceTimeout: Duration.decode(options.silenceTimeout ?? "5 seconds"),
+      maxConnections: yield* wanted("maxConnections", options.maxConnections ?? 10, whole),
+      connectTimeout: yield* wanted("connectTimeout", options.connectTimeout ?? "5 seconds", someTime),
+      connectAttempts: yield* wanted("connectAttempts", options.connectAttempts ?? 5, whole),
+      statementTimeout: yield* wanted("statementTimeout", options.statementTimeout ?? "60 seconds", time),
+      lockTimeout: yield* wanted("lockTimeout", options.lockTimeout ?? "10 seconds", time),
+      silenceTimeout: yield* wanted("silenceTimeout", options.silenceTimeout ?? "5 seconds", time),
       applicationName: options.applicationName ?? "holdfast"
     },
     location
   )
   return Context.make(SqlClient.SqlClient, client).pipe(
     Context.add(Info, { kind: "postgres", location }),
-    Context.add(Transaction.Retries, {
-      attempts: options.retryAttempts ?? 20,
-      time: Duration.decode(options.retryTime ?? "30 seconds")
-    })
+    Context.add(Transaction.Retries, retries)
   )
 })
 

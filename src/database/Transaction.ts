@@ -66,7 +66,7 @@ const isState = (code: string): boolean => /^(?=.*\d)[0-9A-Z]{5}$/.test(code)
  * Whether a statement that failed like this may have been carried out all the same: it was sent, and what became of it is not known. A server
  * that says no has rolled it back, and without a connection it was never sent.
  *
- * @since 0.2.0
+ * @since 0.1.0
  * @category guards
  */
 export const mayHaveHappened = (error: unknown): boolean => {
@@ -149,7 +149,7 @@ export const run = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E |
 /**
  * How long what fails with a passing failure is tried again.
  *
- * @since 0.2.0
+ * @since 0.1.0
  * @category models
  */
 export interface RetryOptions {
@@ -163,7 +163,7 @@ export interface RetryOptions {
  * The bounds of retrying where none are given: 20 tries within 30 seconds, long enough for a server that restarts or hands over to another.
  * `Database.layer` provides those of its options.
  *
- * @since 0.2.0
+ * @since 0.1.0
  * @category references
  */
 export class Retries extends Context.Reference<Retries>()("holdfast/Transaction/Retries", {

@@ -14,8 +14,10 @@ const [folder, file] = process.argv.slice(2)
 const load = (path) => import(pathToFileURL(join(folder, "dist", path)).href)
 const [Checkpointer, Database] = await Promise.all([load("checkpoint/Checkpointer.js"), load("database/Database.js")])
 
-const command = await new Promise((resolve) => process.stdin.once("data", (data) => resolve(String(data).trim())))
-process.stdin.destroy()
+const command = await new Promise((resolve) => process.stdin.on("data", (data) => resolve(String(data).trim())))
+// it does not outlive whoever started it, nor stay for it
+process.stdin.on("end", () => process.exit(1))
+process.stdin.unref()
 
 const before = existsSync(file) ? readFileSync(file, "utf8").split("\n") : []
 const journal = openSync(file, "a")
@@ -24,10 +26,16 @@ const note = (...words) => {
   // whoever watches counts them
   process.stdout.write(".")
 }
-// the order of the channels says nothing
-const digest = (values) =>
+// the order of the channels says nothing, and those without a version are not stored
+const digest = ({ channel_values, channel_versions }) =>
   createHash("sha256")
-    .update(JSON.stringify(Object.entries(values ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))))
+    .update(
+      JSON.stringify(
+        Object.entries(channel_values)
+          .filter(([channel]) => Object.hasOwn(channel_versions, channel))
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+      )
+    )
     .digest("hex")
     .slice(0, 24)
 
@@ -36,7 +44,7 @@ const saver = await runtime.runPromise(Checkpointer.Checkpointer)
 
 const put = saver.put.bind(saver)
 saver.put = async (config, checkpoint, metadata, versions) => {
-  const said = digest(checkpoint.channel_values)
+  const said = digest(checkpoint)
   const stored = await put(config, checkpoint, metadata, versions)
   note("put", config.configurable.thread_id, checkpoint.id, said)
   return stored
@@ -86,7 +94,8 @@ const check = async (lines) => {
   for (const [what, thread, id, third, fourth] of lines) {
     if (what !== "put" && what !== "writes") continue
     const tuple = await saver.getTuple({ configurable: { thread_id: thread, checkpoint_id: id } })
-    if (what === "put" && digest(tuple?.checkpoint.channel_values) !== third) note("problem", "checkpoint", thread, id)
+    const stored = tuple === undefined ? "nothing" : digest(tuple.checkpoint)
+    if (what === "put" && stored !== third) note("problem", "checkpoint", thread, id)
     const found = tuple?.pendingWrites?.filter(([task]) => task === third).length
     if (what === "writes" && found !== Number(fourth)) note("problem", "writes", thread, id, third, found)
   }

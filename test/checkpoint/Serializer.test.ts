@@ -112,6 +112,8 @@ describe("Serializer", () => {
       [{ "a b": Symbol("s") }, /\["a b"\] is a symbol/],
       [cycle, /\.self\.cycle is a reference to an object that contains it/],
       [{ p: Promise.resolve() }, /\.p is of the kind Promise/],
+      [{ h: [new Headers([["a", "b"]])] }, /\.h\[0\] is of the kind Headers/],
+      [new Map([[1, 2]]).values(), /Map Iterator/],
       [[new ArrayBuffer(4)], /\[0\] is of the kind ArrayBuffer/],
       [{ prompt: ChatPromptTemplate.fromMessages([]) }, /\.prompt is a LangChain object that may not be stored/]
     ]

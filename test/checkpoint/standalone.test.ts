@@ -1,7 +1,8 @@
 /** The saver of a program that knows no Effect. */
 import { deepStrictEqual } from "node:assert"
+import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
-import { MemorySaver, type SerializerProtocol } from "@langchain/langgraph-checkpoint"
+import { emptyCheckpoint, MemorySaver, type SerializerProtocol } from "@langchain/langgraph-checkpoint"
 import * as Effect from "effect/Effect"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
 import { ConfigurationError } from "../../src/observability/ConfigurationError.js"
@@ -56,6 +57,43 @@ for (const backend of TestDatabases.backends) {
       120_000
     )
 
+    it.scoped("waits for what is being written when it closes, and leaves no lease behind", () =>
+      Effect.flatMap(backend.create, (database) =>
+        Effect.promise(async () => {
+          const ids = Array.from({ length: 12 }, (_, index) => `t${index}`)
+          for (const isOpen of [false, true]) {
+            const saver = open(database)
+            if (isOpen) await saver.setup()
+            const asked = flow.make({ checkpointer: saver, counts: "/dev/null", asks: true })
+            if (isOpen) await asked.invoke({ log: ["in"] }, thread("asked"))
+            const written = ids.map((id) =>
+              saver.put(
+                thread(`${id} ${isOpen}`),
+                { ...emptyCheckpoint(), channel_values: { text: id.repeat(20_000) }, channel_versions: { text: 1 } },
+                { source: "loop", step: 0, parents: {} },
+                { text: 1 }
+              )
+            )
+            await saver.end()
+            await Promise.all(written)
+          }
+          const again = open(database)
+          for (const id of ids.flatMap((id) => [`${id} false`, `${id} true`])) {
+            const text = (await again.getTuple(thread(id)))?.checkpoint.channel_values["text"]
+            assert.strictEqual(text, id.split(" ")[0]?.repeat(20_000))
+          }
+          await again.end()
+          const held = await Effect.runPromise(
+            Effect.flatMap(
+              SqlClient.SqlClient,
+              (sql) => sql`select 1 from holdfast_leases where expires_at <> '-infinity'`
+            ).pipe(Effect.provide(database.layer))
+          )
+          deepStrictEqual(held, [])
+        })
+      )
+    )
+
     it.scoped("takes a serde, as the official saver does", () =>
       Effect.flatMap(backend.create, (database) =>
         Effect.promise(async () => {
@@ -97,11 +135,31 @@ describe("a standalone saver", () => {
       const used = await rejection(saver.getTuple(thread("t")))
       assert.instanceOf(used, Checkpointer.CheckpointError)
       assert.strictEqual(used.reason, "Database")
+      const refused = await rejection(
+        saver.put(thread("t"), emptyCheckpoint(), { source: "loop", step: 0, parents: {} }, {})
+      )
+      assert.deepInclude(refused, { reason: "Database", operation: "put", threadId: "t", written: "no" })
     }
     await saver.end()
     const wrong = Checkpointer.fromUrl("mysql://localhost")
     assert.instanceOf(await rejection(wrong.setup()), ConfigurationError)
     await wrong.end()
-    assert.throws(() => Checkpointer.embedded({ leaseTime: 0 }), RangeError)
+    for (const options of [{ leaseTime: 0 }, { schema: "" }]) {
+      assert.throws(() => Checkpointer.embedded(options), RangeError)
+    }
+    const setting = (options: Parameters<typeof Checkpointer.fromUrl>[1]) => {
+      const saver = Checkpointer.fromUrl("postgres://127.0.0.1:1/nothing", options)
+      return rejection(saver.setup()).finally(() => saver.end())
+    }
+    for (const options of [
+      { maxConnections: -3 },
+      { connectTimeout: 0 },
+      { retryAttempts: 0.5 },
+      { lockTimeout: -1 }
+    ]) {
+      const error = await setting(options)
+      assert.instanceOf(error, ConfigurationError)
+      deepStrictEqual([error.setting], Object.keys(options))
+    }
   })
 })

@@ -280,15 +280,24 @@ for (const backend of TestDatabases.backends) {
         Effect.gen(function* () {
           const saver = yield* Checkpointer.Checkpointer
           const sql = yield* SqlClient.SqlClient
-          const gate = door()
           yield* Effect.promise(async () => {
-            const running = pair(saver, { a: gate.wait }).invoke({ log: [] }, { ...thread("gone"), durability: "sync" })
-            await gate.arrived
-            await saver.deleteThread("gone")
-            gate.open()
-            const error = await refusal(running)
-            assert.strictEqual(error.reason, "lost")
-            assert.match(error.message, /deleted/)
+            // with async the refusal must not reach the process before LangGraph listens to it
+            for (const durability of ["sync", "async"] as const) {
+              const [first, second] = [door(), door()]
+              const config = { ...thread("gone"), durability }
+              const running = pair(saver, { a: first.wait, b: second.wait }).invoke({ log: [] }, config)
+              await first.arrived
+              await saver.deleteThread("gone")
+              first.open()
+              if (durability === "async") {
+                await second.arrived
+                await sleep(50)
+                second.open()
+              }
+              const error = await refusal(running)
+              assert.strictEqual(error.reason, "lost")
+              assert.match(error.message, /deleted/)
+            }
           })
           deepStrictEqual(yield* sql`select 1 from checkpoint_writes where thread_id = 'gone'`, [])
           deepStrictEqual(yield* sql`select 1 from checkpoints where thread_id = 'gone'`, [])
@@ -312,54 +321,61 @@ for (const backend of TestDatabases.backends) {
       it.effect(
         "under any interleaving of two to eight runs one chain wins, and what was acknowledged is there",
         () =>
-          Effect.flatMap(Checkpointer.Checkpointer, (saver) =>
-            Effect.promise(async () => {
-              let threads = 0
-              await fc.assert(
-                fc.asyncProperty(
-                  fc.array(
-                    fc.record({
-                      delay: fc.nat({ max: 12 }),
-                      pause: fc.nat({ max: 8 }),
-                      durability: fc.constantFrom("sync" as const, "async" as const, "exit" as const)
-                    }),
-                    { minLength: 2, maxLength: 8 }
+          Effect.all([Checkpointer.Checkpointer, Checkpointer.make()]).pipe(
+            Effect.flatMap(([saver, other]) =>
+              Effect.promise(async () => {
+                let threads = 0
+                await fc.assert(
+                  fc.asyncProperty(
+                    fc.array(
+                      fc.record({
+                        delay: fc.nat({ max: 12 }),
+                        pause: fc.nat({ max: 8 }),
+                        elsewhere: fc.boolean(),
+                        durability: fc.constantFrom("sync" as const, "async" as const, "exit" as const)
+                      }),
+                      { minLength: 2, maxLength: 8 }
+                    ),
+                    async (runs) => {
+                      const id = `property ${threads++}`
+                      const turns = async (count: number) => {
+                        for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
+                      }
+                      const results = await Promise.allSettled(
+                        runs.map(async ({ delay, durability, elsewhere, pause }, index) => {
+                          await turns(delay)
+                          const nodes = { a: () => turns(pause), b: () => turns(pause) }
+                          await pair(elsewhere ? other : saver, nodes).invoke(
+                            { log: [`in:${index}`] },
+                            { ...thread(id), durability }
+                          )
+                          return index
+                        })
+                      )
+                      const won: Array<number> = []
+                      for (const result of results) {
+                        if (result.status === "fulfilled") won.push(result.value)
+                        else if (!(result.reason instanceof ThreadBusyError)) throw result.reason
+                      }
+                      assert.isAtLeast(won.length, 1)
+                      const { log } = (await pair(saver).getState(thread(id))).values
+                      // one after the other, each whole
+                      assert.strictEqual(log.length, 3 * won.length)
+                      const inputs = log.filter((_: string, at: number) => at % 3 === 0)
+                      deepStrictEqual(
+                        log,
+                        inputs.flatMap((input: string) => [input, "a", "b"])
+                      )
+                      deepStrictEqual(inputs.sort(), won.map((index) => `in:${index}`).sort())
+                      const { length, stored } = await chain(saver, id)
+                      assert.strictEqual(length, stored)
+                    }
                   ),
-                  async (runs) => {
-                    const id = `property ${threads++}`
-                    const turns = async (count: number) => {
-                      for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve))
-                    }
-                    const results = await Promise.allSettled(
-                      runs.map(async ({ delay, durability, pause }, index) => {
-                        await turns(delay)
-                        const nodes = { a: () => turns(pause), b: () => turns(pause) }
-                        await pair(saver, nodes).invoke({ log: [`in:${index}`] }, { ...thread(id), durability })
-                        return index
-                      })
-                    )
-                    const won: Array<number> = []
-                    for (const result of results) {
-                      if (result.status === "fulfilled") won.push(result.value)
-                      else if (!(result.reason instanceof ThreadBusyError)) throw result.reason
-                    }
-                    assert.isAtLeast(won.length, 1)
-                    const { log } = (await pair(saver).getState(thread(id))).values
-                    // one after the other, each whole
-                    assert.strictEqual(log.length, 3 * won.length)
-                    const inputs = log.filter((_: string, at: number) => at % 3 === 0)
-                    deepStrictEqual(
-                      log,
-                      inputs.flatMap((input: string) => [input, "a", "b"])
-                    )
-                    deepStrictEqual(inputs.sort(), won.map((index) => `in:${index}`).sort())
-                    const { length, stored } = await chain(saver, id)
-                    assert.strictEqual(length, stored)
-                  }
-                ),
-                { numRuns: 12 }
-              )
-            })
+                  { numRuns: 15 }
+                )
+              })
+            ),
+            Effect.scoped
           ),
         120_000
       )
@@ -381,6 +397,25 @@ for (const backend of TestDatabases.backends) {
           assert.strictEqual(log.length, 9)
           deepStrictEqual([...log].sort().slice(0, 2), ["2", "3"])
         })
+      }).pipe(Effect.provide(backend.layer))
+    )
+
+    it.scoped("a run that is at work keeps its thread for longer than a lease is good", () =>
+      Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        const one = yield* Checkpointer.make({ leaseTime: "150 millis" })
+        const two = yield* Checkpointer.make()
+        const gate = door()
+        const running = pair(one, { a: gate.wait }).invoke({ log: [] }, thread("long"))
+        yield* Effect.promise(() => gate.arrived)
+        // with calls of other runs all the while
+        const busy = Effect.promise(() => pair(one).invoke({ log: [] }, thread("other")))
+        const past = sql`select 1 from holdfast_leases
+          where thread_id = 'long' and since + interval '600 milliseconds' < clock_timestamp()`
+        yield* eventually(Effect.zipRight(busy, past), (rows) => rows.length === 1)
+        yield* Effect.promise(() => refusal(pair(two).invoke({ log: [] }, thread("long"))))
+        gate.open()
+        deepStrictEqual((yield* Effect.promise(() => running)).log, ["a", "b"])
       }).pipe(Effect.provide(backend.layer))
     )
 

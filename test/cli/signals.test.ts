@@ -59,14 +59,19 @@ describe("signals", () => {
   )
 
   it.scopedLive(
-    "SIGTERM: 143, within 5 seconds although Langfuse does not answer",
+    "SIGTERM: 143, within 5 seconds although Langfuse does not answer, and what it did not take waits for the next process",
     () =>
       Effect.gen(function* () {
-        const { langfuse, running } = yield* waiting
+        const { langfuse, options, running } = yield* waiting
         langfuse.behave("hang")
         const ended = yield* signalled(running, "SIGTERM")
         assert.strictEqual(ended.code, 143, ended.stderr)
         assert.isBelow(ended.after, 5500)
+        langfuse.behave("take")
+        const doctor = yield* Cli.run(["doctor", "--deliver"], options)
+        assert.strictEqual(doctor.code, 0, doctor.stdout + doctor.stderr)
+        const names = langfuse.observations().map(({ name }) => name)
+        assert.includeMembers(names, ["research", "node_research_swarm", "swarm", "agent_narrative", "agent_risk"])
       }),
     60_000
   )

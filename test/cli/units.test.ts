@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import { CheckpointNotFoundError } from "../../src/checkpoint/CheckpointError.js"
-import { command } from "../../src/cli/command.js"
+import { command, groups } from "../../src/cli/command.js"
 import * as Failure from "../../src/cli/Failure.js"
 import * as terminal from "../../src/cli/internal/terminal.js"
 import * as usage from "../../src/cli/internal/usage.js"
@@ -45,11 +45,21 @@ describe("exit codes", () => {
 })
 
 describe("hints", () => {
-  const said = (...args: ReadonlyArray<string>) => usage.mistake(args, command)?.message
+  const said = (...args: ReadonlyArray<string>) => usage.mistake(args, command, groups)?.message
 
   it("names the option that was meant", () => {
     assert.strictEqual(said("research", "--jsn"), "unknown option --jsn of `holdfast research`; did you mean --json?")
     assert.include(said("threads", "--prices", "x"), "unknown option --prices of `holdfast threads`; see")
+  })
+
+  it("knows a command below another", () => {
+    assert.strictEqual(
+      said("threads", "prune", "--kep", "3"),
+      "unknown option --kep of `holdfast threads prune`; did you mean --keep?"
+    )
+    assert.include(said("threads", "prune", "--older-than"), "--older-than needs a value")
+    assert.isUndefined(said("threads", "prune", "--keep", "3", "--older-than", "30d", "--dry-run", "--whole"))
+    assert.include(said("threads", "--keep", "3"), "unknown option --keep of `holdfast threads`")
   })
 
   it("misses a value", () => {

@@ -5,9 +5,10 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 import { expectTypeOf } from "vitest"
+import * as Trace from "../../src/observability/Trace.js"
 import * as Failure from "../../src/resilience/Failure.js"
 import * as Fallback from "../../src/resilience/Fallback.js"
-import { permanent, signal, transient } from "./support.js"
+import { permanent, signal, transient, tree } from "./support.js"
 
 const way = <A, E>(name: string, effect: Effect.Effect<A, E>) => ({ name, effect })
 
@@ -134,6 +135,8 @@ describe("Fallback.orElse", () => {
         { agent: "fallback_1", error: "b" }
       ])
       assert.strictEqual(error.message, '"greeter" and every fallback failed (primary: a; fallback_1: b)')
+      const nameless = yield* Effect.flip(Fallback.orElse(Effect.fail("a"), () => Effect.fail("b")))
+      assert.strictEqual(nameless.agent, "effect")
     })
   )
 
@@ -155,4 +158,23 @@ describe("Fallback.orElse", () => {
     ])
     expectTypeOf(chained).toEqualTypeOf<Expected>()
   })
+})
+
+describe("Fallback: what is seen, by whom", () => {
+  it.effect("who hears of each failed way himself has no observation made of the next", () =>
+    Effect.gen(function* () {
+      const ways = [way("a", Effect.fail(transient())), way("b", Effect.succeed("answer"))]
+      yield* Fallback.chain("agent", ways, () => Effect.void)
+      assert.deepStrictEqual(yield* tree, [])
+      yield* Fallback.chain("agent", ways)
+      yield* Fallback.orValue(Effect.fail("no"), () => "value")
+      assert.deepStrictEqual(
+        (yield* tree).map(({ metadata, name }) => [name, metadata["chain"], metadata["way"]]),
+        [
+          ["fallback", "agent", "b"],
+          ["fallback", "effect", "value"]
+        ]
+      )
+    }).pipe(Effect.provide(Trace.layerRecorder()))
+  )
 })

@@ -4,7 +4,7 @@
  * @internal
  */
 import type { RunnableConfig } from "@langchain/core/runnables"
-import { EXCLUDED_METADATA_KEYS } from "@langchain/langgraph-checkpoint"
+import { EXCLUDED_METADATA_KEYS, WRITES_IDX_MAP } from "@langchain/langgraph-checkpoint"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
@@ -15,6 +15,10 @@ import * as Codec from "./codec.js"
 
 /** A field of `configurable`, which holds anything. */
 export const field = (config: RunnableConfig | undefined, name: string): unknown => config?.configurable?.[name]
+
+/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
+export const special = (channel: string): number | undefined =>
+  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
 /** The fields of metadata that LangGraph or LangChain put there for themselves, which are no part of what a run says of itself. */
 export const isInternal = (key: string): boolean =>

@@ -170,6 +170,10 @@ class Encoder {
       const json: unknown = value.toJSON()
       if (json !== value) return this.value(json, path)
     }
+    // such as `Headers`, a `Blob` or an iterator: what it holds is not in its fields
+    if (kind(value) !== "Object" && Object.keys(value).length === 0) {
+      throw new Unserializable(path, `of the kind ${kind(value)}`)
+    }
     return this.fields(value, path)
   }
 

@@ -45,12 +45,12 @@ export interface Fencing {
 const clock = Clock.make()
 const pause = (millis: number) => Effect.sleep(Duration.millis(millis)).pipe(Effect.withClock(clock))
 
-const busy = (reason: "held" | "lost", operation: string, threadId: string, lease: Lease | undefined) =>
+const busy = (reason: "held" | "lost", operation: string, threadId: string, lease: Lease | null) =>
   new ThreadBusyError({
     reason,
     operation,
     threadId,
-    ...(lease === undefined
+    ...(lease === null
       ? {}
       : {
           holder: runs.describe(lease),
@@ -178,16 +178,20 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
     return {
       read: (operation, selection, config) =>
         Effect.suspend(() => {
-          const name = runs.nameOf(config, selection.threadId)
-          if (name === undefined) return rows.load(operation, selection)
-          if (held.get(name)?.owns === true) return rows.load(operation, selection)
-          return Effect.suspend(() => {
-            const run = held.add(name, selection.threadId, config.signal)
+          const { threadId } = selection
+          const identity = runs.beginning(config, threadId)
+          if (identity === undefined || held.get(identity.name)?.owns === true) return rows.load(operation, selection)
+          if (identity.lost !== undefined) return busy("lost", operation, threadId, identity.lost)
+          const begin = Effect.suspend(() => {
+            const run = held.add(identity.name, threadId, config.signal)
             return during(run, claim(operation, selection, run))
-          }).pipe((begin) => Effect.zipRight(besideNone(operation, selection.threadId, name), begin))
+          })
+          return Effect.zipRight(besideNone(operation, threadId, identity.name), begin)
         }),
       write: (operation, threadId, config, last, write) => {
-        const fenced = (run: runs.Run) => {
+        const fenced = (identity: runs.Identity) => {
+          if (identity.lost !== undefined) return busy("lost", operation, threadId, identity.lost)
+          const run = held.add(identity.name, threadId, config.signal)
           const guarded = Effect.suspend(() => {
             const ends = last && run.calls === 1
             run.finished = last
@@ -200,8 +204,9 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
                   run.released = ends
                   return Effect.void
                 }
+                identity.lost = refused.lease ?? null
                 held.drop(run)
-                return busy("lost", operation, threadId, refused.lease)
+                return busy("lost", operation, threadId, identity.lost)
               }
             )
           })
@@ -210,9 +215,7 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
           return during(run, Effect.zipRight(alone, guarded))
         }
         return Effect.suspend(() => {
-          const own = runs.nameOf(config, threadId)
-          const within = own === undefined ? runs.ambient(threadId) : undefined
-          if (within !== undefined) return fenced(within)
+          const own = runs.of(config, threadId) ?? runs.ambient(threadId)
           if (own === undefined) {
             return patiently(operation, threadId, (ended) =>
               Effect.map(write({ run: undefined, ended, unleased: true, seconds: 0 }), (refused) =>
@@ -220,7 +223,7 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
               )
             )
           }
-          return fenced(held.add(own, threadId, config.signal))
+          return fenced(own)
         })
       }
     }

@@ -9,21 +9,22 @@ import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { CheckpointError, isCheckpointError } from "../CheckpointError.js"
-import type { Store } from "./store.js"
+import type { Open, Store } from "./store.js"
 
 export interface Opening<E> {
   /** Opens it, unless it is open. One that failed to open is opened anew by the next who asks. */
   readonly open: Effect.Effect<Store, E | CheckpointError>
-  /** The same, its failure told as a checkpoint's. */
-  readonly opened: Effect.Effect<Store, CheckpointError>
-  /** Closes it and what was made {@link within}. */
+  /** The same for an operation, its failure told as a checkpoint's. */
+  readonly opened: Open
+  /** Closes what was made {@link within}, then it. */
   readonly close: Effect.Effect<void>
   /** Makes what lives as long as this is open. */
   readonly within: <A>(effect: Effect.Effect<A, never, Scope.Scope>) => A
 }
 
 export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope>): Opening<E> => {
-  const outer = Effect.runSync(Scope.make())
+  const stores = Effect.runSync(Scope.make())
+  const users = Effect.runSync(Scope.make())
   const lock = Effect.unsafeMakeSemaphore(1)
   let store: Store | undefined
   let closed = false
@@ -37,7 +38,7 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
         })
       }
       if (store !== undefined) return store
-      const scope = yield* Scope.fork(outer, ExecutionStrategy.sequential)
+      const scope = yield* Scope.fork(stores, ExecutionStrategy.sequential)
       const exit = yield* Effect.exit(restore(Scope.extend(build, scope)))
       if (Exit.isSuccess(exit)) {
         store = exit.value
@@ -53,16 +54,30 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
   )
   return {
     open,
-    opened: Effect.mapError(open, (cause) =>
-      isCheckpointError(cause)
-        ? cause
-        : new CheckpointError({ reason: "Database", operation: "setup", message: cause.message, cause })
+    opened: (operation, threadId, writes = false) =>
+      Effect.mapError(
+        open,
+        (cause) =>
+          new CheckpointError({
+            reason: isCheckpointError(cause) ? cause.reason : "Database",
+            operation,
+            ...(threadId === undefined ? {} : { threadId }),
+            ...(writes ? { written: "no" as const } : {}),
+            message: `The ${operation} of a checkpoint${threadId === undefined ? "" : ` of "${threadId}"`} failed: ${cause.message}${writes ? " Nothing was written." : ""}`,
+            cause
+          })
+      ),
+    // first those who use it, for they have yet to write what is under way, and may open it for that
+    close: Effect.suspend(() => Scope.close(users, Exit.void)).pipe(
+      Effect.zipRight(
+        Effect.suspend(() => {
+          closed = true
+          return Scope.close(stores, Exit.void)
+        })
+      ),
+      Effect.uninterruptible
     ),
-    close: Effect.suspend(() => {
-      closed = true
-      return Scope.close(outer, Exit.void)
-    }),
-    within: (effect) => Effect.runSync(Scope.extend(effect, outer))
+    within: (effect) => Effect.runSync(Scope.extend(effect, users))
   }
 }
 

@@ -68,32 +68,49 @@ const isListenedTo = (signal: AbortSignal | undefined): boolean =>
 /** The runs of this process that have a thread, by the names in their leases. */
 const runs = new Map<string, Run>()
 
-/** What this process calls a run, by its control and its thread. */
-const names = new WeakMap<object, Map<string, string>>()
-
-/** What a node does on its thread with a config of its own making, such as `graph.updateState`, is its run's: the run that has this thread. */
-export const ambient = (threadId: string): Run | undefined => {
-  const around: unknown = AsyncLocalStorageProviderSingleton.getRunnableConfig()
-  const control = Predicate.hasProperty(around, "control") ? around.control : undefined
-  const name = Predicate.isObject(control) ? names.get(control)?.get(threadId) : undefined
-  return name === undefined ? undefined : runs.get(name)
+/** A run on a thread, for as long as LangGraph knows of it. */
+export interface Identity {
+  /** How its lease calls it. */
+  readonly name: string
+  /** The lease that was in the way of a write of its; `null` when the thread was gone. Nothing is written after that. */
+  lost: Lease | null | undefined
 }
 
-/** The name of the run that a call belongs to; `undefined` for a call of none, such as `getState` and `updateState`. */
-export const nameOf = (config: RunnableConfig, threadId: string): string | undefined => {
+/** The runs of this process, by their control and their thread. */
+const identities = new WeakMap<object, Map<string, Identity>>()
+
+/** What a node does on its thread with a config of its own making, such as `graph.updateState`, is its run's: the run that has this thread. */
+export const ambient = (threadId: string): Identity | undefined => {
+  const around: unknown = AsyncLocalStorageProviderSingleton.getRunnableConfig()
+  const control = Predicate.hasProperty(around, "control") ? around.control : undefined
+  const identity = Predicate.isObject(control) ? identities.get(control)?.get(threadId) : undefined
+  return identity !== undefined && runs.has(identity.name) ? identity : undefined
+}
+
+/** The run that a call belongs to; `undefined` for a call of none, such as `getState` and `updateState`. */
+export const of = (config: RunnableConfig, threadId: string): Identity | undefined => {
   const control: unknown = Reflect.get(config, "control") // LangGraph's, of which LangChain's type knows nothing
   if (!Predicate.isObject(control)) return undefined
-  let threads = names.get(control)
+  let threads = identities.get(control)
   if (threads === undefined) {
     threads = new Map()
-    names.set(control, threads)
+    identities.set(control, threads)
   }
-  let name = threads.get(threadId)
-  if (name === undefined) {
-    name = randomUUID()
-    threads.set(threadId, name)
+  let identity = threads.get(threadId)
+  if (identity === undefined) {
+    identity = { name: randomUUID(), lost: undefined }
+    threads.set(threadId, identity)
   }
-  return name
+  return identity
+}
+
+/** As {@link of}, where a run begins: one that was lost under the same control is another. Within a node nothing begins. */
+export const beginning = (config: RunnableConfig, threadId: string): Identity | undefined => {
+  const found = of(config, threadId)
+  if (found?.lost === undefined || Predicate.hasProperty(config.configurable, "__pregel_read")) return found
+  const control: unknown = Reflect.get(config, "control")
+  if (Predicate.isObject(control)) identities.get(control)?.delete(threadId)
+  return of(config, threadId)
 }
 
 const Holder = Schema.Struct({

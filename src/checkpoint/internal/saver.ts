@@ -15,8 +15,7 @@ import {
   getCheckpointId,
   maxChannelVersion,
   type PendingWrite,
-  type SerializerProtocol,
-  WRITES_IDX_MAP
+  type SerializerProtocol
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -24,10 +23,11 @@ import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { type CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
-import { checked, field, id, isInternal, isTraced, observed, required, type Value, within } from "./calls.js"
+import { checked, field, id, isInternal, isTraced, observed, required, special, type Value, within } from "./calls.js"
 import * as Codec from "./codec.js"
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
+import { whenHeard } from "./hearing.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import { TASKS } from "./statements.js"
@@ -35,10 +35,6 @@ import type * as store from "./store.js"
 
 /** How many checkpoints `list` reads at a time. */
 const page = 100
-
-/** The place of what LangGraph says of a task; a channel of the program's may have any name. */
-const special = (channel: string): number | undefined =>
-  Object.hasOwn(WRITES_IDX_MAP, channel) ? WRITES_IDX_MAP[channel] : undefined
 
 const own = { writable: true, enumerable: true, configurable: true }
 
@@ -116,7 +112,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId }
       })
     })
-    return this.#run(operation, config, effect)
+    return this.#run(operation, config, whenHeard(config)(effect))
   }
 
   /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
@@ -146,7 +142,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         return this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
       })
     })
-    return this.#run(operation, config, effect)
+    return this.#run(operation, config, whenHeard(config)(effect))
   }
 
   override getTuple(config: RunnableConfig): Promise<CheckpointTuple | undefined> {

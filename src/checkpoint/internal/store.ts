@@ -302,17 +302,26 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
     }
   })
 
+/** Opens a store for an operation, in whose name it fails. One that writes has written nothing then. */
+export type Open = (operation: string, threadId?: string, writes?: boolean) => Effect.Effect<Store, CheckpointError>
+
 /** A store that is opened when it is first asked. */
-export const lazy = (opened: Effect.Effect<Store, CheckpointError>): Store => ({
-  put: (checkpoint, guard) => Effect.flatMap(opened, (rows) => rows.put(checkpoint, guard)),
-  append: (checkpoint) => Effect.flatMap(opened, (rows) => rows.append(checkpoint)),
-  putWrites: (writes, guard) => Effect.flatMap(opened, (rows) => rows.putWrites(writes, guard)),
-  load: (operation, selection) => Effect.flatMap(opened, (rows) => rows.load(operation, selection)),
-  claim: (operation, selection, claim) => Effect.flatMap(opened, (rows) => rows.claim(operation, selection, claim)),
-  extend: (held, seconds) => Effect.flatMap(opened, (rows) => rows.extend(held, seconds)),
-  blobs: (operation, keys) => Effect.flatMap(opened, (rows) => rows.blobs(operation, keys)),
-  deleteThread: (threadId) => Effect.flatMap(opened, (rows) => rows.deleteThread(threadId)),
-  overview: (operation, selection) => Effect.flatMap(opened, (rows) => rows.overview(operation, selection)),
-  newest: (limit) => Effect.flatMap(opened, (rows) => rows.newest(limit)),
-  maintenance: Effect.flatMap(opened, (rows) => rows.maintenance)
+export const lazy = (opened: Open): Store => ({
+  put: (it, guard) => Effect.flatMap(opened("put", it.threadId, true), (rows) => rows.put(it, guard)),
+  append: (it) => Effect.flatMap(opened("save", it.threadId, true), (rows) => rows.append(it)),
+  putWrites: (it, guard) => Effect.flatMap(opened("putWrites", it.threadId, true), (rows) => rows.putWrites(it, guard)),
+  load: (operation, selection) =>
+    Effect.flatMap(opened(operation, selection.threadId), (rows) => rows.load(operation, selection)),
+  claim: (operation, selection, claim) =>
+    Effect.flatMap(opened(operation, claim.threadId), (rows) => rows.claim(operation, selection, claim)),
+  // what holds nothing opens nothing
+  extend: (held, seconds) =>
+    held.length === 0 ? Effect.succeed([]) : Effect.flatMap(opened("lease"), (rows) => rows.extend(held, seconds)),
+  blobs: (operation, keys) => Effect.flatMap(opened(operation), (rows) => rows.blobs(operation, keys)),
+  deleteThread: (threadId) =>
+    Effect.flatMap(opened("deleteThread", threadId, true), (rows) => rows.deleteThread(threadId)),
+  overview: (operation, selection) =>
+    Effect.flatMap(opened(operation, selection.threadId), (rows) => rows.overview(operation, selection)),
+  newest: (limit) => Effect.flatMap(opened("threads"), (rows) => rows.newest(limit)),
+  maintenance: Effect.flatMap(opened("maintenance"), (rows) => rows.maintenance)
 })

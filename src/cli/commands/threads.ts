@@ -19,18 +19,6 @@ export interface ListOptions {
   readonly json: boolean
 }
 
-const columns = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd()
-    )
-    .join("\n")
-}
-
 const time = (date: Date): string => date.toISOString().replace("T", " ").slice(0, 19)
 
 const print = (json: boolean, value: unknown, text: () => string): Effect.Effect<void> =>
@@ -63,7 +51,7 @@ export const threads = (settings: Settings, { json, limit }: ListOptions) =>
         print(json, found, () =>
           found.length === 0
             ? "nothing is stored yet; `holdfast research` makes a first run"
-            : columns([
+            : terminal.columns([
                 ["THREAD", "LAST CHECKPOINT", "STATUS", "NEXT", "CHECKPOINTS"],
                 ...found.map((each) => [
                   each.id,
@@ -94,7 +82,7 @@ export const history = (settings: Settings, { json, limit, thread }: ListOptions
     .pipe(
       Effect.flatMap((entries) =>
         print(json, entries, () =>
-          columns([
+          terminal.columns([
             ["CHECKPOINT", "TIME", "STEP", "DONE", "NEXT"],
             ...entries.map((each) => [
               each.checkpointId,

@@ -26,20 +26,26 @@ const distance = (a: string, b: string): number => {
 /** The mistake in these arguments, if one of them is an option that the command does not have, or one that lacks its value. */
 export const mistake = <Name extends string, R, E, A>(
   args: ReadonlyArray<string>,
-  root: Command.Command<Name, R, E, A>
+  root: Command.Command<Name, R, E, A>,
+  /** The commands below those that have some. */
+  groups: Readonly<Record<string, HashMap.HashMap<string, CommandDescriptor.Command<unknown>>>> = {}
 ): UsageError | undefined => {
-  const name = args.find((arg) => !arg.startsWith("-"))
-  const command = name === undefined ? undefined : HashMap.get(Command.getSubcommands(root), name)
-  if (name === undefined || command === undefined || command._tag === "None") return undefined
-  const help = stripVTControlCharacters(
-    HelpDoc.toAnsiText(CommandDescriptor.getHelp(command.value, CliConfig.defaultConfig))
-  )
+  const [name, next] = args.filter((arg) => !arg.startsWith("-"))
+  const found = name === undefined ? undefined : HashMap.get(Command.getSubcommands(root), name)
+  if (name === undefined || found === undefined || found._tag === "None") return undefined
+  const below = groups[name]
+  const inner = next === undefined || below === undefined ? undefined : HashMap.get(below, next)
+  const [command, title] =
+    inner?._tag === "Some" ? ([inner.value, `${name} ${next}`] as const) : ([found.value, name] as const)
+  const help = stripVTControlCharacters(HelpDoc.toAnsiText(CommandDescriptor.getHelp(command, CliConfig.defaultConfig)))
   const known = [...builtIn, ...(help.match(/(?<![\w-])--?[a-z][a-z-]*/g) ?? [])]
   const unknown = args.find((arg) => isOption(arg) && !known.includes(arg.split("=")[0] ?? arg))
   if (unknown !== undefined) {
-    const near = known.filter((each) => distance(each, unknown) <= 2)
-    const hint = near.length > 0 ? `did you mean ${near[0]}?` : `see \`holdfast ${name} --help\`.`
-    return new UsageError({ message: `unknown option ${unknown} of \`holdfast ${name}\`; ${hint}` })
+    const near = known
+      .filter((each) => distance(each, unknown) <= 2)
+      .sort((a, b) => distance(a, unknown) - distance(b, unknown))
+    const hint = near.length > 0 ? `did you mean ${near[0]}?` : `see \`holdfast ${title} --help\`.`
+    return new UsageError({ message: `unknown option ${unknown} of \`holdfast ${title}\`; ${hint}` })
   }
   const lacking = args.find((arg, index) => {
     const next = args[index + 1]
@@ -47,7 +53,7 @@ export const mistake = <Name extends string, R, E, A>(
   })
   return lacking === undefined
     ? undefined
-    : new UsageError({ message: `${lacking} needs a value; see \`holdfast ${name} --help\`.` })
+    : new UsageError({ message: `${lacking} needs a value; see \`holdfast ${title} --help\`.` })
 }
 
 /** Words with letters; a negative number is a value. */

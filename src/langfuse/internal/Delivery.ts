@@ -211,7 +211,9 @@ export class Delivery {
     const { shelf, shelveMillis } = this.options
     if (shelf !== undefined && this.backlogFrom === undefined && now >= this.lookAt) this.backlogFrom = now
     this.pump()
-    if (now >= this.shelveDue()) void this.shelve(now - shelveMillis + slackMillis)
+    // what cannot be sent anyway goes all at once
+    const until = this.patience.failures > 0 ? Number.POSITIVE_INFINITY : now - shelveMillis + slackMillis
+    if (now >= this.shelveDue()) void this.shelve(until)
     this.arm()
   }
 

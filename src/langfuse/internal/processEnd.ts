@@ -7,8 +7,12 @@ const finishAll = async (): Promise<void> => {
   await Promise.all([...waiting].map((finish) => finish().catch(() => {})))
 }
 
-/** Nothing is left to run. What is done now is awaited by Node; and then this is called again. */
+let finished = false
+
+/** Nothing is left to run. What is done now is awaited by Node; and then this is called again, which must not go on for ever. */
 const beforeExit = (): void => {
+  if (finished) return
+  finished = true
   void finishAll()
 }
 
@@ -59,6 +63,7 @@ const uninstall = (): void => {
 export const onProcessEnd = (finish: Finish): (() => void) => {
   if (waiting.size === 0) install()
   waiting.add(finish)
+  finished = false
   return () => {
     waiting.delete(finish)
     if (waiting.size === 0) uninstall()

@@ -39,10 +39,22 @@ export interface Sender {
 
 /** How long encoding may hold up everybody else. */
 const sliceMillis = 2
-/** So many refusals one after the other mean that the server refuses whatever it is given: no more halves. */
-const maxInARow = 16
+/** After so many refusals one after the other the server may well refuse whatever it is given: it is asked ever more slowly. */
+const patientInARow = 16
+const maxPauseMillis = 1_000
 /** A server that takes less than this a request is not worth finding out about. */
 const minBytes = 16_384
+
+const pause = (inARow: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer)
+      signal.removeEventListener("abort", done)
+      resolve()
+    }
+    const timer = setTimeout(done, Math.min(maxPauseMillis, 10 * 2 ** Math.min(10, inARow - patientInARow)))
+    signal.addEventListener("abort", done)
+  })
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -119,8 +131,9 @@ export const setAside = (
         }
       }
       case "Refused": {
-        if (items.length === 1 || inARow >= maxInARow) {
-          for (const item of items) await refuse(item, outcome.reason)
+        if (items.length === 1) {
+          await refuse(first, outcome.reason)
+          if (inARow > patientInARow) await pause(inARow, options.signal)
           return undefined
         }
         if (outcome.tooLarge) {

@@ -14,7 +14,7 @@ export const millis = (what: string, input: Duration.DurationInput): number => {
   if (typeof input === "number" || typeof input === "bigint") {
     if (!(input >= 0)) throw wrong(input)
   } else if (typeof input === "string") {
-    if (input.trimStart().startsWith("-")) throw wrong(`"${input}"`)
+    if (input.startsWith("-")) throw wrong(`"${input}"`)
   } else if (!Duration.isDuration(input) && !input.every((part) => part >= 0)) {
     throw wrong(`[${input.join(", ")}]`)
   }
