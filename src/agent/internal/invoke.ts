@@ -139,10 +139,10 @@ export const inForce = (link: Link, current: policies.Service): Link => {
 
 /** Whether an exit is an answer, a failure, or neither: an interruption or a signal to LangGraph says nothing of the agent. */
 const verdict = (exit: Exit.Exit<unknown, unknown>): boolean | undefined =>
-  exit._tag === "Success" ? true : Failure.isReal(Failure.fromCause(exit.cause, signalsOnly)) ? false : undefined
+  exit._tag === "Success" ? true : Failure.isReal(Failure.fromCause(exit.cause, anyFailure)) ? false : undefined
 
-const signalsOnly = (error: unknown): Failure.Failure =>
-  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
+/** Of no interest here is why something failed; control flow is known without asking. */
+const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
 
 /** What the tries of one link have been. */
 class History {

@@ -6,7 +6,6 @@ import * as FiberRef from "effect/FiberRef"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
 import * as Take from "effect/Take"
-import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as Observation from "../../observability/Observation.js"
 import * as Failure from "../../resilience/Failure.js"
 import * as numbers from "../../resilience/internal/numbers.js"
@@ -17,10 +16,10 @@ import * as degradation from "./degradation.js"
 /** Hears of each agent as it ends. */
 type Tell = (outcome: degradation.Outcome) => Effect.Effect<void>
 
-const signalsOnly = (error: unknown): Failure.Failure =>
-  ErrorInfo.isControlFlow(error) ? { kind: "control-flow", reason: "signal" } : { kind: "permanent", reason: "failed" }
+/** Of no interest here is why something failed; control flow is known without asking. */
+const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
 
-const isSignal = (cause: Cause.Cause<unknown>): boolean => Failure.fromCause(cause, signalsOnly).kind === "control-flow"
+const isSignal = (cause: Cause.Cause<unknown>): boolean => Failure.fromCause(cause, anyFailure).kind === "control-flow"
 
 const found = ({ name, required, weight }: Member, value: unknown): degradation.Found => ({
   _tag: "Found",
