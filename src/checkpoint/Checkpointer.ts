@@ -64,7 +64,7 @@ export interface Options {
   readonly leaseTime?: Duration.DurationInput | undefined
   /**
    * How long a run that finds its thread busy waits for the other one to end before it fails with {@link ThreadBusyError}; `Duration.infinity` for
-   * as long as it takes. Default: 0, it fails at once.
+   * as long as it takes. Default: 0, it fails at once, or within a quarter of a second where the other one is of another process.
    */
   readonly waitForThread?: Duration.DurationInput | undefined
   /**

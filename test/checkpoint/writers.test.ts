@@ -1,15 +1,21 @@
 /** One writer a thread: who is refused, who is not, and that nothing is lost. */
 import { deepStrictEqual } from "node:assert"
+import { hostname } from "node:os"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
+import type { RunnableConfig } from "@langchain/core/runnables"
 import { Annotation, Command, END, interrupt, Send, START, StateGraph } from "@langchain/langgraph"
 import { type BaseCheckpointSaver, emptyCheckpoint } from "@langchain/langgraph-checkpoint"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as fc from "fast-check"
 import { ThreadBusyError } from "../../src/checkpoint/CheckpointError.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
+import * as fencing from "../../src/checkpoint/internal/fencing.js"
+import * as store from "../../src/checkpoint/internal/store.js"
+import * as ProcessIdentity from "../../src/database/internal/processIdentity.js"
 import * as CountingProxy from "../support/countingProxy.js"
 import * as TestDatabases from "../support/databases.js"
 import * as processes from "../support/processes.js"
@@ -306,6 +312,44 @@ for (const backend of TestDatabases.backends) {
       )
 
       it.effect(
+        "of another process: a lease is void when it is gone from this machine, and waited for when it comes back in a moment",
+        () =>
+          Effect.gen(function* () {
+            const sql = yield* SqlClient.SqlClient
+            const rows = yield* store.make()
+            const lease = (threadId: string, space: string | undefined) => {
+              const holder = JSON.stringify({ pid: 2 ** 30, host: hostname(), instance: "another", space })
+              return sql`insert into holdfast_leases (thread_id, run, holder, since, expires_at, writes)
+              values (${threadId}, 'theirs', ${holder}, now(), now() + interval '1 hour', 0)`
+            }
+            const read = (threadId: string, from: store.Store) => {
+              const options = { lease: Duration.hours(1), wait: Duration.zero, alone: false }
+              const config: RunnableConfig = Object.assign(thread(threadId), { control: {} })
+              return Effect.flatMap(fencing.make(from, options), ({ read }) =>
+                read("getTuple", { threadId, namespace: "", limit: 1 }, config)
+              ).pipe(Effect.scoped)
+            }
+            yield* lease("here", ProcessIdentity.space())
+            yield* read("here", rows)
+            // a machine of the same name
+            yield* lease("there", "elsewhere")
+            assert.instanceOf(yield* Effect.flip(read("there", rows)), ThreadBusyError)
+            yield* lease("ending", "elsewhere")
+            let asked = 0
+            yield* read("ending", {
+              ...rows,
+              claim: (...all) =>
+                Effect.tap(rows.claim(...all), () =>
+                  asked++ === 0
+                    ? Effect.orDie(sql`update holdfast_leases set expires_at = '-infinity' where thread_id = 'ending'`)
+                    : Effect.void
+                )
+            })
+            assert.strictEqual(asked, 2)
+          })
+      )
+
+      it.effect(
         "a checkpoint's two steps at once are one run's: what knows no run is not asked for one",
         using(async (saver) => {
           const checkpoint = emptyCheckpoint()
@@ -403,7 +447,7 @@ for (const backend of TestDatabases.backends) {
     it.scoped("a run that is at work keeps its thread for longer than a lease is good", () =>
       Effect.gen(function* () {
         const sql = yield* SqlClient.SqlClient
-        const one = yield* Checkpointer.make({ leaseTime: "150 millis" })
+        const one = yield* Checkpointer.make({ leaseTime: "1 second" })
         const two = yield* Checkpointer.make()
         const gate = door()
         const running = pair(one, { a: gate.wait }).invoke({ log: [] }, thread("long"))
@@ -411,7 +455,7 @@ for (const backend of TestDatabases.backends) {
         // with calls of other runs all the while
         const busy = Effect.promise(() => pair(one).invoke({ log: [] }, thread("other")))
         const past = sql`select 1 from holdfast_leases
-          where thread_id = 'long' and since + interval '600 milliseconds' < clock_timestamp()`
+          where thread_id = 'long' and since + interval '2500 milliseconds' < clock_timestamp()`
         yield* eventually(Effect.zipRight(busy, past), (rows) => rows.length === 1)
         yield* Effect.promise(() => refusal(pair(two).invoke({ log: [] }, thread("long"))))
         gate.open()

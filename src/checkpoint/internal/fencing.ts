@@ -43,6 +43,12 @@ export interface Fencing {
 
 /** A lease lives by the database's clock: waiting for one is real waiting, also where a test has stopped the time. */
 const clock = Clock.make()
+/**
+ * How long to wait at least for a run of another process, in milliseconds. It gives its lease back some milliseconds after it has ended: whoever is
+ * told of its end may be here sooner.
+ */
+const grace = 250
+
 const pause = (millis: number) => Effect.sleep(Duration.millis(millis)).pipe(Effect.withClock(clock))
 
 const busy = (reason: "held" | "lost", operation: string, threadId: string, lease: Lease | null) =>
@@ -95,6 +101,7 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
     ): Effect.Effect<A, CheckpointError | ThreadBusyError> =>
       Effect.gen(function* () {
         const started = performance.now()
+        let graced: number | undefined
         let ended = held.endedOn(threadId)?.name
         for (let round = 0; ; round++) {
           const answer = yield* ask(ended)
@@ -104,7 +111,9 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
             ended = met.run
             continue
           }
-          const left = patience - (performance.now() - started)
+          const now = performance.now()
+          if (met !== null && runs.isElsewhere(met)) graced ??= now + grace
+          const left = Math.max(started + patience, graced ?? 0) - now
           if (met !== null && left <= 0 && !runs.isEnding(met)) return yield* busy("held", operation, threadId, met)
           // a lease that came or went while the statement ran is looked at again at once
           if (met !== null || round > 2)

@@ -117,6 +117,8 @@ const Holder = Schema.Struct({
   pid: Schema.Int,
   host: Schema.String,
   started: Schema.optional(Schema.String),
+  /** Within what the pid means it, see `ProcessIdentity.space`. */
+  space: Schema.optional(Schema.String),
   /** Tells two copies of this module in one process apart, such as those of worker threads. */
   instance: Schema.String
 })
@@ -126,7 +128,7 @@ let self: string | undefined
 
 /** What this process says of itself in a lease. */
 export const holder = (): string => {
-  self ??= JSON.stringify({ ...ProcessIdentity.current(), instance })
+  self ??= JSON.stringify({ ...ProcessIdentity.current(), space: ProcessIdentity.space(), instance })
   return self
 }
 
@@ -142,8 +144,12 @@ export const isOver = (lease: Lease, alone: boolean): boolean => {
   const here = ProcessIdentity.current()
   const isThis = found.pid === here.pid && found.host === here.host && found.started === here.started
   if (isThis) return false
+  if (!alone && found.space !== ProcessIdentity.space()) return false // no pid of ours
   return alone || !ProcessIdentity.lives({ ...found, started: found.started })
 }
+
+/** Whether a lease is that of another process, which says a moment after it that a run has ended. */
+export const isElsewhere = (lease: Lease): boolean => Option.getOrUndefined(decode(lease.holder))?.instance !== instance
 
 /** Whether a lease's run is over but for what it is writing at the moment. */
 export const isEnding = (lease: Lease): boolean => runs.get(lease.run)?.isEnding === true
