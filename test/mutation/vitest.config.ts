@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config"
 import { BaseSequencer, type Reporter } from "vitest/node"
 
 /** What takes more than a second goes last: most mutants never get there. */
-const slow = /(Bulkhead|chatClient|RetryPolicy.classes|Hedge|sharing|store|within)\.test\.ts$/
+const slow = /(Bulkhead|RetryPolicy.classes|Hedge|sharing|store|within)\.test\.ts$/
 
 class QuickestFirst extends BaseSequencer {
   override async sort(files: Parameters<BaseSequencer["sort"]>[0]) {
@@ -35,11 +35,13 @@ class LoadingIsTested implements Reporter {
   }
 }
 
-/** The operators' own tests, without those that take long: processes of their own, and the breaker's 10,000 sequences. */
+/** The operators' own tests, without those that take long: processes of their own, real sockets, and the breaker's 10,000 sequences. */
 export default defineConfig({
   test: {
     include: ["test/resilience/**/*.test.ts"],
-    exclude: ["test/resilience/CircuitBreaker.fleet.test.ts", "test/resilience/CircuitBreaker.model.test.ts"],
+    exclude: ["CircuitBreaker.fleet", "CircuitBreaker.model", "chatClient"].map(
+      (name) => `test/resilience/${name}.test.ts`
+    ),
     globalSetup: ["test/support/globalSetup.ts"],
     setupFiles: ["test/mutation/setup.ts"],
     reporters: [new LoadingIsTested()],

@@ -178,13 +178,15 @@ describe("a chat client under the other operators", () => {
       const server = yield* Server.make(Server.hang)
       const error = yield* ask(server.url).pipe(
         Timeout.attempt("300 millis"),
-        RetryPolicy.retry(quick),
-        Timeout.deadline("450 millis"),
+        RetryPolicy.retry({ ...quick, maxAttempts: 20 }),
+        Timeout.deadline("1 second"),
         Effect.flip
       )
       assert.instanceOf(error, Timeout.AgentTimeoutError)
       assert.strictEqual(error.kind, "deadline")
-      assert.strictEqual(server.visits.length, 2)
+      // a busy machine makes fewer of the four that there is time for
+      assert.isAtLeast(server.visits.length, 2)
+      assert.isAtMost(server.visits.length, 4)
     })
   )
 
