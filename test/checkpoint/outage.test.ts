@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
+import * as Scope from "effect/Scope"
 import { CheckpointError } from "../../src/checkpoint/CheckpointError.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
 import { requires } from "../../src/checkpoint/internal/migrations.js"
@@ -269,6 +270,25 @@ describe("a role that may create nothing", () => {
         owner
       )
       yield* Effect.provide(works, asRole)
+    })
+  )
+})
+
+describe("a saver that closes", () => {
+  it.scopedLive("does not wait for a server that is gone to take its leases back", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { always, saver } = yield* opened({ retryTime: "1 hour", retryAttempts: 1_000_000 }).pipe(
+        Scope.extend(scope)
+      )
+      // a run as LangGraph shows it: its control, and somebody who listens for its end
+      const run = new AbortController()
+      run.signal.addEventListener("abort", () => {})
+      const config = { ...at(), control: {}, signal: run.signal }
+      yield* Effect.promise(() => saver.getTuple(config))
+      always("cut")
+      // without an end of its own patience this takes an hour
+      yield* Scope.close(scope, Exit.void)
     })
   )
 })

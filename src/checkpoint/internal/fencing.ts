@@ -8,6 +8,7 @@ import type { RunnableConfig } from "@langchain/core/runnables"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { type CheckpointError, ThreadBusyError } from "../CheckpointError.js"
@@ -65,6 +66,25 @@ const busy = (reason: "held" | "lost", operation: string, threadId: string, leas
         })
   })
 
+/** How long a saver that closes waits for its leases to be given back. A server that is gone ends them by itself. */
+const patienceAtTheEnd = 2_000
+
+/** Waits for it so long, in a fiber of its own: in a finalizer nothing else ends what tries again and again. */
+const giveBack = (told: Effect.Effect<unknown>): Effect.Effect<void> =>
+  Effect.flatMap(Effect.runtime<never>(), (runtime) =>
+    Effect.async<void>((resume) => {
+      const fiber = Runtime.runFork(runtime)(Effect.interruptible(told))
+      const timer = setTimeout(() => {
+        fiber.unsafeInterruptAsFork(FiberId.none)
+        resume(Effect.void)
+      }, patienceAtTheEnd)
+      fiber.addObserver(() => {
+        clearTimeout(timer)
+        resume(Effect.void)
+      })
+    })
+  )
+
 export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing, never, Scope.Scope> =>
   Effect.gen(function* () {
     const runtime = yield* Effect.runtime<never>()
@@ -86,7 +106,7 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
         release: (ended) => Runtime.runPromise(runtime)(Effect.asVoid(tell(ended, 0)))
       }
     )
-    yield* Effect.addFinalizer(() => Effect.suspend(() => tell(held.clear(), 0)))
+    yield* Effect.addFinalizer(() => Effect.suspend(() => giveBack(tell(held.clear(), 0))))
 
     /**
      * Asks until the answer is not that another run is in the way, or patience ends. `ask` is told of a run that is over although its lease is
