@@ -74,6 +74,8 @@ export class Delivery {
   private shelving: Promise<void> | undefined
   private shelfBrokenUntil = 0
   private moving = 0
+  /** Flights that came back, and are on their way into the outbox. */
+  private returning = 0
   private writing: Promise<unknown> = Promise.resolve()
   private readonly ledger: Ledger
 
@@ -222,7 +224,7 @@ export class Delivery {
     const { intervalMillis, maxBatch, shelf } = this.options
     if (this.abort.signal.aborted || now < this.patience.until || this.draining !== undefined) return
     // what is on its way into the outbox goes before
-    if (shelf !== undefined && this.moving > 0) return
+    if (shelf !== undefined && this.moving + this.returning > 0) return
     if (shelf !== undefined && this.backlogFrom !== undefined) {
       if (this.flushing === 0 && now < this.backlogFrom) return
       this.draining = this.drain(shelf).finally(() => {
@@ -269,7 +271,10 @@ export class Delivery {
     }
     if (flight.copy === undefined) flight.items = left.rest
     this.pause(left.later)
-    await this.inTurn(() => this.copy(flight))
+    this.returning++
+    await this.inTurn(() => this.copy(flight)).finally(() => {
+      this.returning--
+    })
     if (flight.copied !== undefined) return this.backlog(0)
     this.restore(flight.items, flight.entries[0]?.at ?? 0)
   }
