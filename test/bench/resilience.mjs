@@ -2,7 +2,6 @@
 // Usage: npm run bench (it builds first and runs Node with --expose-gc)
 
 import * as otel from "@opentelemetry/api"
-import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks"
 import { BatchSpanProcessor } from "@opentelemetry/sdk-trace-base"
 import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node"
 import * as cockatiel from "cockatiel"
@@ -152,17 +151,16 @@ const bare = Effect.promise(async () => {
   for (const span of spans.reverse()) span.setStatus({ code: 1 }).end()
   return value
 })
-const byHand = await measured(
-  "raw OpenTelemetry spans around the untraced call",
-  inFiber(Effect.zipRight(agent.invoke(1), bare))
-)
-// the bridge's own tracer, up to where its spans are handed to the exporter; a context manager is there, as in a program with the Langfuse layer
-otel.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
+// the bridge's own tracer, up to where its spans are handed to the exporter; with it comes a context manager, for both sides
 let handedOn = []
 const collecting = Layer.setTracer(
   bridge.make({ inherited: () => ({}), sends: () => false }, (span) => {
     if (handedOn.push(span) === 512) handedOn = []
   })
+)
+const byHand = await measured(
+  "raw OpenTelemetry spans around the untraced call",
+  inFiber(Effect.zipRight(agent.invoke(1), bare))
 )
 const traced = await measured("Agent: with the tracing layer", (n) =>
   Effect.runPromise(Effect.provide(times(agent.invoke(1), n), collecting))

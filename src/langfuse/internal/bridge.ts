@@ -1,7 +1,5 @@
 import type { CallbackHandler } from "@langfuse/langchain"
 import { getLangfuseTracerProvider, setLangfuseTracerProvider } from "@langfuse/tracing"
-import * as OtelApi from "@opentelemetry/api"
-import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks"
 import { resourceFromAttributes } from "@opentelemetry/resources"
 import { AlwaysOnSampler } from "@opentelemetry/sdk-trace-base"
 import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node"
@@ -52,8 +50,6 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
       spanLimits: { attributeCountLimit: 512 },
       spanProcessors: [sdkSpans]
     })
-    // once a process, and left there: an application that has set its own keeps it, and both do the same
-    OtelApi.context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable())
     // the SDK's own functions (`observe`, LangChain's handler) make their spans with it; no global OpenTelemetry provider is touched
     setLangfuseTracerProvider(provider)
 

@@ -1,4 +1,5 @@
 import * as OtelApi from "@opentelemetry/api"
+import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks"
 import type * as Context from "effect/Context"
 import * as Tracer from "effect/Tracer"
 import type { BridgeSpan } from "./span.js"
@@ -17,6 +18,21 @@ const spanKey: symbol = (() => {
   OtelApi.trace.getSpan(asked)
   return key ?? OtelApi.createContextKey("OpenTelemetry Context Key SPAN")
 })()
+
+let manager: AsyncLocalStorageContextManager | undefined
+
+/**
+ * Where OpenTelemetry keeps its contexts: a manager of ours, registered once a process and left there, or the one that the application has set
+ * before, which does the same. Ours is asked directly: by way of the API a look at the active context costs four times as much, and Effect makes one
+ * at every step of a fiber.
+ */
+export const contexts = (): Pick<OtelApi.ContextAPI, "active" | "with"> => {
+  if (manager === undefined) {
+    const made = new AsyncLocalStorageContextManager().enable()
+    if (OtelApi.context.setGlobalContextManager(made)) manager = made
+  }
+  return manager ?? OtelApi.context
+}
 
 /** A span of ours as OpenTelemetry's code sees it: a parent for its own, and something to say attributes of. It ends when ours does. */
 class SpanView implements OtelApi.Span {

@@ -32,10 +32,11 @@ export interface Sdk {
  *
  * @internal
  */
-export const make = (sdk: Sdk, ended: (span: Finished) => void): Tracer.Tracer =>
-  Tracer.make({
+export const make = (sdk: Sdk, ended: (span: Finished) => void): Tracer.Tracer => {
+  const contexts = otelContext.contexts()
+  return Tracer.make({
     span(name, given, context, links, startTime, kind, options) {
-      const active = OtelApi.context.active()
+      const active = contexts.active()
       const above = given._tag === "Some" ? given.value : undefined
       if (above instanceof BridgeSpan) {
         const isOurs = active instanceof SpanContext
@@ -53,14 +54,15 @@ export const make = (sdk: Sdk, ended: (span: Finished) => void): Tracer.Tracer =
     context(execution, fiber) {
       const span = fiber.currentSpan
       if (span === undefined) return execution()
-      const active = OtelApi.context.active()
+      const active = contexts.active()
       if (span instanceof BridgeSpan) {
         const wanted = span.otelContext
-        return active === wanted ? execution() : OtelApi.context.with(wanted, execution)
+        return active === wanted ? execution() : contexts.with(wanted, execution)
       }
       const current = propagating(span)
       if (current === undefined) return execution()
       const wanted = current instanceof BridgeSpan ? current.otelContext : otelContext.external(active, current)
-      return OtelApi.context.with(wanted, execution)
+      return contexts.with(wanted, execution)
     }
   })
+}
