@@ -60,9 +60,21 @@ const oneAttempt: Observation.Score = { name: "retry_attempts", value: 1 }
 const noFallback: Observation.Score = { name: "fallback_level", value: 0 }
 const success = `${Observation.Attribute.metadata}success`
 
+interface Settable extends AnyFiber {
+  readonly setFiberRef: <A>(ref: FiberRef.FiberRef<A>, value: A) => void
+}
+
+/** Effect's own fibers have it, and their interface does not say so. */
+const isSettable = (fiber: AnyFiber): fiber is Settable =>
+  "setFiberRef" in fiber && typeof fiber.setFiberRef === "function"
+
+/** What `FiberRef.set` does in three steps of the fiber, at once. */
+const setContext = (fiber: Settable, context: Context.Context<never>): void =>
+  fiber.setFiberRef(FiberRef.currentContext, context)
+
 /** The try in its three observations, which are begun, said and ended together: a span made as an Effect costs three times as much. */
 const inSpans = (
-  fiber: AnyFiber,
+  fiber: Settable,
   chain: Chain,
   link: Link,
   input: unknown,
@@ -82,39 +94,35 @@ const inSpans = (
       attempt.attribute(failureCount, circuit.failureCount)
     }
     const outside = fiber.currentContext
-    const leave = FiberRef.set(FiberRef.currentContext, outside)
     const close = (exit: Exit.Exit<unknown, unknown>): void => {
       const ended = observed.now(fiber)
       observed.close(attempt, ended, exit)
       observed.close(retry, ended, exit)
       observed.close(agent, ended, exit)
     }
-    return Effect.zipRight(
-      FiberRef.set(FiberRef.currentContext, Context.add(outside, Tracer.ParentSpan, attempt)),
-      Effect.matchCauseEffect(restore(tried), {
-        onSuccess: (value) => {
-          succeeded()
-          const exit = Exit.succeed(value)
-          const scores = Context.get(outside, Observation.ScoreSink)
-          for (const [key, it] of atOnce) retry.attribute(key, it)
-          scores.emit(oneAttempt, retry)
-          if (value !== undefined) agent.attribute(outputKey, Redaction.json(value))
-          agent.attribute(success, true)
-          if (chain.length > 1) scores.emit(noFallback, agent)
-          close(exit)
-          return Effect.zipRight(leave, exit)
-        },
-        onFailure: (cause) => {
-          const rest = invokeChain(chain, input, { cause, spans: { agent, retry, attempt } })
-          // whoever was interrupted has nothing more to wait for, and still has its end to say
-          const going = Cause.isInterruptedOnly(cause) ? rest : restore(rest)
-          return Effect.zipRight(
-            leave,
-            Effect.onExit(going, (exit) => Effect.sync(() => close(exit)))
-          )
-        }
-      })
-    )
+    setContext(fiber, Context.add(outside, Tracer.ParentSpan, attempt))
+    return Effect.matchCauseEffect(restore(tried), {
+      onSuccess: (value) => {
+        setContext(fiber, outside)
+        succeeded()
+        const exit = Exit.succeed(value)
+        const scores = Context.get(outside, Observation.ScoreSink)
+        for (const [key, it] of atOnce) retry.attribute(key, it)
+        scores.emit(oneAttempt, retry)
+        if (value !== undefined) agent.attribute(outputKey, Redaction.json(value))
+        agent.attribute(success, true)
+        if (chain.length > 1) scores.emit(noFallback, agent)
+        close(exit)
+        return exit
+      },
+      onFailure: (cause) => {
+        setContext(fiber, outside)
+        const rest = invokeChain(chain, input, { cause, spans: { agent, retry, attempt } })
+        // whoever was interrupted has nothing more to wait for, and still has its end to say
+        const going = Cause.isInterruptedOnly(cause) ? rest : restore(rest)
+        return Effect.onExit(going, (exit) => Effect.sync(() => close(exit)))
+      }
+    })
   })
 
 /**
@@ -143,7 +151,7 @@ const firstTry = (chain: Chain, input: unknown, fiber: AnyFiber): AnyEffect | un
   if (observed.isObserved(fiber)) {
     const circuit = found && breakerGuard.inspect(found.breaker, Context.get(fiber.currentDefaultServices, Clock.Clock))
     // what a circuit that is not closed has to tell is told in full
-    if (circuit?.state !== (found && "closed") || !observed.isOpen(fiber)) return undefined
+    if (circuit?.state !== (found && "closed") || !observed.isOpen(fiber) || !isSettable(fiber)) return undefined
     return inSpans(fiber, chain, link, input, tried, circuit, () => budget.deposit())
   }
   return Effect.matchCauseEffect(tried, {

@@ -19,19 +19,36 @@ const spanKey: symbol = (() => {
   return key ?? OtelApi.createContextKey("OpenTelemetry Context Key SPAN")
 })()
 
-let manager: AsyncLocalStorageContextManager | undefined
+/** Where OpenTelemetry keeps its contexts. */
+export interface Contexts {
+  readonly active: () => OtelApi.Context
+  readonly run: <A>(context: OtelApi.Context, execution: () => A) => A
+}
+
+class Manager extends AsyncLocalStorageContextManager implements Contexts {
+  run<A>(context: OtelApi.Context, execution: () => A): A {
+    // private in its types; `with` passes all through lists of arguments
+    return this["_asyncLocalStorage"].run(context, execution)
+  }
+}
+
+const applications: Contexts = {
+  active: () => OtelApi.context.active(),
+  run: (context, execution) => OtelApi.context.with(context, execution)
+}
+
+let manager: Manager | undefined
 
 /**
- * Where OpenTelemetry keeps its contexts: a manager of ours, registered once a process and left there, or the one that the application has set
- * before, which does the same. Ours is asked directly: by way of the API a look at the active context costs four times as much, and Effect makes one
- * at every step of a fiber.
+ * A manager of ours, registered once a process and left there, or the one that the application has set before, which does the same. Ours is asked
+ * directly: by way of the API a look at the active context costs four times as much, and Effect makes one at every step of a fiber.
  */
-export const contexts = (): Pick<OtelApi.ContextAPI, "active" | "with"> => {
+export const contexts = (): Contexts => {
   if (manager === undefined) {
-    const made = new AsyncLocalStorageContextManager().enable()
+    const made = new Manager().enable()
     if (OtelApi.context.setGlobalContextManager(made)) manager = made
   }
-  return manager ?? OtelApi.context
+  return manager ?? applications
 }
 
 /** A span of ours as OpenTelemetry's code sees it: a parent for its own, and something to say attributes of. It ends when ours does. */

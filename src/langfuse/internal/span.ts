@@ -75,9 +75,10 @@ const traceNames: ReadonlySet<string> = new Set([
   Observation.Attribute.version
 ])
 
-/** Whether an attribute speaks of the whole trace, and so stands on each of its spans. */
+/** Whether an attribute speaks of the whole trace, and so stands on each of its spans. Most speak of the observation. */
 export const isTraceAttribute = (key: string): boolean =>
-  traceNames.has(key) || key.startsWith(Observation.Attribute.traceMetadata)
+  !key.startsWith("langfuse.observation.") &&
+  (traceNames.has(key) || key.startsWith(Observation.Attribute.traceMetadata))
 
 const isTexts = (value: unknown): value is ReadonlyArray<string> =>
   Array.isArray(value) && value.every((item) => typeof item === "string")

@@ -57,12 +57,12 @@ export const make = (sdk: Sdk, ended: (span: Finished) => void): Tracer.Tracer =
       const active = contexts.active()
       if (span instanceof BridgeSpan) {
         const wanted = span.otelContext
-        return active === wanted ? execution() : contexts.with(wanted, execution)
+        return active === wanted ? execution() : contexts.run(wanted, execution)
       }
       const current = propagating(span)
       if (current === undefined) return execution()
       const wanted = current instanceof BridgeSpan ? current.otelContext : otelContext.external(active, current)
-      return contexts.with(wanted, execution)
+      return contexts.run(wanted, execution)
     }
   })
 }
