@@ -20,7 +20,6 @@ import type { DatabaseError } from "../database/DatabaseError.js"
 import { CheckpointError, type CheckpointNotFoundError } from "./CheckpointError.js"
 import type * as Encryption from "./Encryption.js"
 import * as Codec from "./internal/codec.js"
-import type * as maintenance from "./internal/maintenance.js"
 import * as store from "./internal/store.js"
 
 /**
@@ -165,7 +164,7 @@ const before = (operation: string, age: Duration.DurationInput | Date): Effect.E
     return (yield* Clock.currentTimeMillis) - Duration.toMillis(duration.right)
   })
 
-const add = (report: Report, outcome: maintenance.Outcome | undefined): Report => ({
+const add = (report: Report, outcome: Outcome | undefined): Report => ({
   threads:
     outcome !== undefined && (outcome.busy || outcome.removed > 0) ? [...report.threads, outcome] : report.threads,
   looked: report.looked + 1,
@@ -188,7 +187,7 @@ const fromStore = (
   const each = <A>(
     read: (after: string | undefined) => Effect.Effect<ReadonlyArray<A>, CheckpointError>,
     id: (item: A) => string,
-    handle: (item: A) => Effect.Effect<maintenance.Outcome | undefined, CheckpointError>
+    handle: (item: A) => Effect.Effect<Outcome | undefined, CheckpointError>
   ): Effect.Effect<Report, CheckpointError> =>
     Effect.gen(function* () {
       let report = nothing

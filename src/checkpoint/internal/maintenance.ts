@@ -12,20 +12,10 @@ import * as Predicate from "effect/Predicate"
 import * as Transaction from "../../database/Transaction.js"
 import type { CheckpointError, CheckpointNotFoundError } from "../CheckpointError.js"
 import type { Encryption } from "../Encryption.js"
+import type { Outcome } from "../Retention.js"
 import * as copying from "./copying.js"
 import * as plan from "./plan.js"
 import * as upkeep from "./upkeep.js"
-
-/** What pruning or expiring has done to a thread, or would do. */
-export interface Outcome {
-  readonly threadId: string
-  /** A run has the thread, so it was left alone. */
-  readonly busy: boolean
-  readonly removed: number
-  readonly kept: number
-  /** Bytes of the values and documents that went, as they are stored. */
-  readonly bytes: number
-}
 
 export interface Maintenance {
   /** Nothing for a thread that is not stored. */
