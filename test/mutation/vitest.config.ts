@@ -1,6 +1,7 @@
 import type { RunnerTask, RunnerTestFile } from "vitest"
 import { defineConfig } from "vitest/config"
 import { BaseSequencer, type Reporter } from "vitest/node"
+import { groups } from "./groups.mjs"
 
 /** What takes more than a second goes last: most mutants never get there. */
 const slow = /(Bulkhead|RetryPolicy.classes|Hedge|sharing|store|within)\.test\.ts$/
@@ -35,13 +36,10 @@ class LoadingIsTested implements Reporter {
   }
 }
 
-/** The operators' own tests, without those that take long: processes of their own, real sockets, and the breaker's 10,000 sequences. */
+/** The tests of one group, which Stryker's settings have found to be there. */
 export default defineConfig({
   test: {
-    include: ["test/resilience/**/*.test.ts"],
-    exclude: ["CircuitBreaker.fleet", "CircuitBreaker.model", "chatClient"].map(
-      (name) => `test/resilience/${name}.test.ts`
-    ),
+    include: (groups[process.env["MUTATION_GROUP"] ?? ""]?.tests ?? []).map((name) => `test/resilience/${name}.test.ts`),
     globalSetup: ["test/support/globalSetup.ts"],
     setupFiles: ["test/mutation/setup.ts"],
     reporters: [new LoadingIsTested()],
