@@ -13,7 +13,12 @@ export const groups = {
       "CircuitBreaker/{Rule,Sql,Store}",
       "internal/{breaker,breakerError,breakerGuard,breakerSettings,breakerSharing,breakerWindow}"
     ],
-    tests: ["CircuitBreaker/*", "CircuitBreaker", "CircuitBreaker.{hand,interruption,rules,sharing,store}", "identities"]
+    tests: [
+      "CircuitBreaker/*",
+      "CircuitBreaker",
+      "CircuitBreaker.{hand,interruption,rules,sharing,store}",
+      "identities"
+    ]
   },
   retry: {
     files: ["RetryBudget", "RetryPolicy", "internal/{attempts,backoff,limits,numbers,retries}"],

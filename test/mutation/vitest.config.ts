@@ -39,7 +39,9 @@ class LoadingIsTested implements Reporter {
 /** The tests of one group, which Stryker's settings have found to be there. */
 export default defineConfig({
   test: {
-    include: (groups[process.env["MUTATION_GROUP"] ?? ""]?.tests ?? []).map((name) => `test/resilience/${name}.test.ts`),
+    include: (groups[process.env["MUTATION_GROUP"] ?? ""]?.tests ?? []).map(
+      (name) => `test/resilience/${name}.test.ts`
+    ),
     globalSetup: ["test/support/globalSetup.ts"],
     setupFiles: ["test/mutation/setup.ts"],
     reporters: [new LoadingIsTested()],

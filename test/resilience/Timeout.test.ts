@@ -229,6 +229,40 @@ describe("Timeout.deadline", () => {
     })
   )
 
+  it.effect("what outlives the call in which it was inherited is bounded by it like the rest", () =>
+    Effect.gen(function* () {
+      const daemon = Effect.never.pipe(
+        deadline("1 hour"),
+        Effect.delay("1 second"),
+        Effect.forkDaemon,
+        Timeout.deadline("3 seconds"),
+        Effect.flatMap(Fiber.join)
+      )
+      const { exit, millis } = yield* timed(daemon)
+      expectTimeout(exit, { kind: "deadline", timeoutMillis: 2000 })
+      assert.strictEqual(millis, 3000)
+    })
+  )
+
+  it.effect("an attempt that has just as long as the deadline is one whose own bound ended it", () =>
+    Effect.gen(function* () {
+      const daemon = Effect.never.pipe(
+        attempt("3 seconds"),
+        Effect.forkDaemon,
+        Timeout.deadline("3 seconds"),
+        Effect.flatMap(Fiber.join)
+      )
+      expectTimeout((yield* timed(daemon)).exit, { kind: "attempt", timeoutMillis: 3000 })
+    })
+  )
+
+  it.effect("names nobody in particular where nobody is named", () =>
+    Effect.gen(function* () {
+      const { exit } = yield* timed(Effect.never.pipe(Timeout.deadline("3 seconds")))
+      assert.match(String(failureOf(exit)), /"effect" gave no answer/)
+    })
+  )
+
   it.effect("an attempt begun after it has passed is not begun at all", () =>
     Effect.gen(function* () {
       let began = false

@@ -4,6 +4,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -12,6 +13,7 @@ import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as TestClock from "effect/TestClock"
+import { vi } from "vitest"
 import * as Timeout from "../../src/resilience/Timeout.js"
 
 const timesOut = <A, E>(exit: Exit.Exit<A, E>): boolean =>
@@ -182,5 +184,103 @@ describe("a timeout in place", () => {
         assert.isAbove(late.filter(Boolean).length, 100)
         assert.isAbove(late.filter((each) => !each).length, 100)
       })
+  )
+
+  it.live("a signal that comes while the body ends by itself is taken back all the same", () =>
+    Effect.gen(function* () {
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+      const late = Effect.sync(() => vi.advanceTimersByTime(10))
+      const exit = yield* Effect.exit(Timeout.attempt(late, 10))
+      vi.useRealTimers()
+      assert.isTrue(timesOut(exit))
+      yield* Effect.yieldNow()
+      assert.isTrue(Cause.isEmpty(yield* FiberRef.get(FiberRef.interruptedCause)))
+    }).pipe(Effect.ensuring(Effect.sync(() => vi.useRealTimers())))
+  )
+})
+
+describe("where the body of a timeout runs", () => {
+  const own = (bound: Timeout.Options | Duration.DurationInput) =>
+    Effect.zipWith(
+      Effect.fiberId,
+      Timeout.attempt(Effect.zipRight(Effect.yieldNow(), Effect.fiberId), bound),
+      (outside, inside) => outside === inside
+    )
+
+  it.effect("in the fiber itself, which costs next to nothing", () =>
+    Effect.gen(function* () {
+      assert.isTrue(yield* own("1 seconds"))
+      const child = yield* Effect.fork(Effect.void)
+      yield* Fiber.await(child)
+      assert.isTrue(yield* own("1 seconds"), "after a child that has ended")
+    })
+  )
+
+  it.effect("in one of its own beside children that an interruption would reach, or where nobody waits for it", () =>
+    Effect.gen(function* () {
+      assert.isFalse(yield* own({ duration: "1 seconds", wait: false }))
+      const child = yield* Effect.fork(Effect.never)
+      assert.isFalse(yield* own("1 seconds"))
+      assert.isTrue(yield* own(Duration.infinity), "which has no bound")
+      yield* Fiber.interrupt(child)
+    })
+  )
+})
+
+describe("a timeout that does not wait", () => {
+  const apart = Timeout.attempt({ duration: "2 seconds", wait: false })
+
+  it.effect("hands on what ends in time, with what it set for its fiber", () =>
+    Effect.gen(function* () {
+      const ref = FiberRef.unsafeMake("before")
+      const answer = Effect.delay(Effect.zipRight(FiberRef.set(ref, "after"), Effect.succeed(1)), "1 seconds")
+      const program = Effect.zip(apart(answer), FiberRef.get(ref))
+      assert.deepStrictEqual(yield* lasting(program, "1 seconds"), Exit.succeed([1, "after"] as [number, string]))
+      assert.deepStrictEqual(
+        yield* lasting(apart(Effect.delay(Effect.fail("no"), "1 seconds")), "1 seconds"),
+        Exit.fail("no")
+      )
+      assert.deepStrictEqual(
+        yield* lasting(apart(Effect.delay(Effect.die("broken"), "1 seconds")), "1 seconds"),
+        Exit.die("broken")
+      )
+    })
+  )
+
+  it.effect("interrupted from outside it ends its body", () =>
+    Effect.gen(function* () {
+      const ended = yield* Deferred.make<void>()
+      const body = Effect.onInterrupt(Effect.never, () => Deferred.succeed(ended, undefined))
+      const fiber = yield* Effect.fork(apart(body))
+      yield* TestClock.adjust("1 seconds")
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      yield* Deferred.await(ended)
+    })
+  )
+})
+
+describe("a timeout on the real clock", () => {
+  it.live("may be longer than a timer of Node's", () =>
+    Effect.gen(function* () {
+      const slow = Effect.delay(Effect.succeed(1), "20 millis")
+      assert.strictEqual(yield* Timeout.attempt(slow, "30 days"), 1)
+      assert.strictEqual(yield* Timeout.attempt(slow, 2 ** 31), 1)
+    })
+  )
+
+  it.live("begins nothing that has no time", () =>
+    Effect.gen(function* () {
+      let began = false
+      const exit = yield* Effect.exit(
+        Timeout.attempt(
+          Effect.sync(() => {
+            began = true
+          }),
+          0
+        )
+      )
+      assert.isTrue(timesOut(exit))
+      assert.isFalse(began)
+    })
   )
 })

@@ -7,7 +7,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
-import * as HashSet from "effect/HashSet"
 import * as Runtime from "effect/Runtime"
 
 type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
@@ -85,11 +84,8 @@ const inPlace = <A, E, R, T>(
  */
 const recover = <T>(fiber: AnyFiber, mark: FiberId.Runtime, failed: Effect.Effect<never, T>): Effect.Effect<never, T> =>
   Effect.suspend(() => {
+    // the signal has come in even if the body ended by itself: a fiber looks what it was told before every step
     const interrupted = fiber.getFiberRef(FiberRef.interruptedCause)
-    // the body ended by itself while the signal was on its way
-    if (!HashSet.has(Cause.interruptors(interrupted), mark)) {
-      return Effect.zipRight(Effect.yieldNow(), recover(fiber, mark, failed))
-    }
     const others = Cause.filter(interrupted, (cause) => !(cause._tag === "Interrupt" && cause.fiberId === mark))
     return Effect.zipRight(FiberRef.set(FiberRef.interruptedCause, others), failed)
   })
