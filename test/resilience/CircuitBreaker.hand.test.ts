@@ -275,9 +275,7 @@ describe("CircuitBreaker by name and key", () => {
     Effect.gen(function* () {
       const breaker = CircuitBreaker.make("openai")
       yield* breaker.isolate
-      const limit = Error.stackTraceLimit
       const rejection = yield* rejected(breaker)
-      assert.strictEqual(Error.stackTraceLimit, limit)
       const made = new CircuitBreaker.CircuitBreakerOpenError({
         breaker: "openai",
         state: "isolated",
@@ -291,6 +289,18 @@ describe("CircuitBreaker by name and key", () => {
       assert.deepStrictEqual(JSON.parse(JSON.stringify(rejection)), JSON.parse(JSON.stringify(made)))
       assert.strictEqual(rejection.stack, `${rejection.name}: ${rejection.message}`)
       assert.strictEqual(String(rejection), String(made))
+      rejection.stack = "where it was caught"
+      assert.strictEqual(rejection.stack, "where it was caught")
+      rejection.stack = "and once more"
+      assert.deepStrictEqual(Object.getOwnPropertyDescriptor(rejection, "stack"), {
+        value: "and once more",
+        configurable: true,
+        enumerable: false,
+        writable: true
+      })
+      const redefined = yield* rejected(breaker)
+      Object.defineProperty(redefined, "stack", { value: "defined" })
+      assert.strictEqual(redefined.stack, "defined")
     })
   )
 })

@@ -308,6 +308,25 @@ describe("Hedge: any timing", () => {
 })
 
 describe("Hedge: what is seen", () => {
+  it.effect("of two of which one fails: the second wins if it is the one that answers, whichever ended first", () =>
+    Effect.gen(function* () {
+      const no = Effect.fail("no")
+      const runs = [
+        attempts<string>([120, no], [50, Effect.succeed("two")]),
+        attempts<string>([500, Effect.succeed("one")], [50, no]),
+        attempts<string>([120, no], [50, no]),
+        attempts<string>([500, no], [50, no])
+      ]
+      for (const { effect } of runs) {
+        yield* finish(Hedge.hedge(effect, always("model", { after: 100 })).pipe(Effect.withSpan("call")))
+      }
+      const outcomes = (yield* tree)
+        .filter(({ name }) => name === "call")
+        .map(({ metadata }) => metadata["hedge_outcome"])
+      assert.deepStrictEqual(outcomes, ["won", "failed", "failed", "failed"])
+    }).pipe(Effect.provide(Trace.layerRecorder()))
+  )
+
   it.effect("the second attempt, and how it came out", () =>
     Effect.gen(function* () {
       const hedge = always("model", { after: 100 })

@@ -37,9 +37,53 @@ export class CircuitBreakerOpenError extends Schema.TaggedError<CircuitBreakerOp
   }
 }
 
+// What is made without Error's own constructor has its stack from here: what it is, and no place.
+Object.defineProperty(CircuitBreakerOpenError.prototype, "stack", {
+  configurable: true,
+  get(this: CircuitBreakerOpenError) {
+    return `${this.name}: ${this.message}`
+  },
+  set(this: CircuitBreakerOpenError, value: unknown) {
+    Object.defineProperty(this, "stack", { value, configurable: true, writable: true })
+  }
+})
+
+interface Fields {
+  _tag: "CircuitBreakerOpenError"
+  breaker: string
+  key?: string
+  state: CircuitBreakerOpenError["state"]
+  failureCount: number
+  retryAfterMillis: number
+}
+
+const Rejection: new (
+  breaker: string,
+  key: string | undefined,
+  state: CircuitBreakerOpenError["state"],
+  failureCount: number,
+  retryAfterMillis: number
+) => CircuitBreakerOpenError = function (
+  this: Fields,
+  breaker: string,
+  key: string | undefined,
+  state: CircuitBreakerOpenError["state"],
+  failureCount: number,
+  retryAfterMillis: number
+) {
+  this._tag = "CircuitBreakerOpenError"
+  this.breaker = breaker
+  if (key !== undefined) this.key = key
+  this.state = state
+  this.failureCount = failureCount
+  this.retryAfterMillis = retryAfterMillis
+} as never // a function is no constructor to the compiler; its prototype is the class's, and these are all its fields
+Rejection.prototype = CircuitBreakerOpenError.prototype
+
 /**
- * The same as `new CircuitBreakerOpenError(fields)`, without checking and copying what is known to be right, and without a stack: where a
- * rejection was made says nothing of why. Measured: 0.6 us against 13 us, and a rejection must cost next to nothing.
+ * The same as `new CircuitBreakerOpenError(fields)`, without checking and copying what is known to be right, and without looking at the stack: where
+ * a rejection was made says nothing of why. A rejection must cost next to nothing: this is 0.02 us, Error's own constructor with no frames 0.6 us, the
+ * class's 13 us.
  */
 export const rejection = (
   breaker: string,
@@ -47,26 +91,4 @@ export const rejection = (
   state: CircuitBreakerOpenError["state"],
   failureCount: number,
   retryAfterMillis: number
-): CircuitBreakerOpenError => {
-  const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = 0
-  const error: Error & Writable = Reflect.construct(Error, [], CircuitBreakerOpenError)
-  Error.stackTraceLimit = limit
-  error._tag = "CircuitBreakerOpenError"
-  error.breaker = breaker
-  if (key !== undefined) error.key = key
-  error.state = state
-  error.failureCount = failureCount
-  error.retryAfterMillis = retryAfterMillis
-  return error as CircuitBreakerOpenError // its prototype is the class's, and these are all its fields
-}
-
-type Writable = {
-  -readonly [K in
-    | "_tag"
-    | "breaker"
-    | "key"
-    | "state"
-    | "failureCount"
-    | "retryAfterMillis"]?: CircuitBreakerOpenError[K]
-}
+): CircuitBreakerOpenError => new Rejection(breaker, key, state, failureCount, retryAfterMillis)
