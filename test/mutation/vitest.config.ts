@@ -43,7 +43,7 @@ export default defineConfig({
       (name) => `test/resilience/${name}.test.ts`
     ),
     globalSetup: ["test/support/globalSetup.ts"],
-    setupFiles: ["test/mutation/setup.ts"],
+    setupFiles: ["test/support/sharedProcess.ts", "test/mutation/setup.ts"],
     reporters: [new LoadingIsTested()],
     testTimeout: 10_000,
     hookTimeout: 30_000,
