@@ -263,7 +263,7 @@ export class Tally {
   /** The closest one around it that is so. */
   private around<A extends Node>(node: Node, is: (node: Node) => node is A): A | undefined {
     let at = this.parent(node)
-    for (let depth = 0; at !== undefined && depth < maxDepth; depth++) {
+    for (let depth = 0; at !== undefined && at !== node && depth < maxDepth; depth++) {
       if (is(at)) return at
       at = this.parent(at)
     }
