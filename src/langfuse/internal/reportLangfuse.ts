@@ -23,14 +23,14 @@ export interface Options {
   /** How long one page is waited for in all. */
   readonly patienceMillis: number
   readonly pageSize: number
-  /** The first pause after a failure, each next one is twice as long. Default 500. */
+  /** The first pause after a failure, each next one is twice as long. Default 250. */
   readonly backoffMillis?: number
 }
 
 /** More than that the API before version 4 refuses. */
 const maxOldPage = 100
-/** Requests for one page that come to nothing, one after the other. */
-const maxFailures = 5
+/** Requests for one page that come to nothing, one after the other: who has read for long must not lose it all to a short outage. */
+const maxFailures = { atFirst: 4, later: 8 } as const
 const maxBackoffMillis = 10_000
 
 /** A time zone is not always written: it is Greenwich's. */
@@ -117,7 +117,7 @@ const seconds = (millis: number): string => `${Math.max(1, Math.round(millis / 1
 
 /** @internal */
 export const make = (options: Options): Source => {
-  const { backoffMillis = 500, baseUrl } = options
+  const { backoffMillis = 250, baseUrl } = options
   const name = `Langfuse at ${baseUrl}`
   const headers = {
     accept: "application/json",
@@ -143,7 +143,7 @@ export const make = (options: Options): Source => {
     })
 
   /** The page's JSON, or nothing if the server does not know the path. */
-  const ask = (path: string): Effect.Effect<unknown, ReportError> => {
+  const ask = (path: string, maxFailures: number): Effect.Effect<unknown, ReportError> => {
     const loop = (failures: number, waited: number): Effect.Effect<unknown, ReportError> => {
       const backoff = Math.min(maxBackoffMillis, backoffMillis * 2 ** failures)
       const again = (millis: number, failures: number): Effect.Effect<unknown, ReportError> =>
@@ -232,7 +232,7 @@ export const make = (options: Options): Source => {
 
   const step = (place: Place, period: Period): Effect.Effect<Step, ReportError> =>
     Effect.gen(function* () {
-      const answer = yield* ask(pathOf(place, period))
+      const answer = yield* ask(pathOf(place, period), place === first ? maxFailures.atFirst : maxFailures.later)
       if (answer === undefined) {
         if (place === first) return [Chunk.empty(), Option.some(firstOld)]
         return yield* fail("Refused", `${name} knows no observations (HTTP 404): look at LANGFUSE_BASE_URL`)
