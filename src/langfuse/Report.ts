@@ -74,6 +74,8 @@ export interface Source {
   readonly name: string
   /** All observations that began in the period, in any order. One that comes twice counts once. */
   readonly observations: (period: Period) => Stream.Stream<Observation, ReportError>
+  /** How many there are, if that can be known without reading them. */
+  readonly count?: ((period: Period) => Effect.Effect<number | undefined>) | undefined
 }
 
 /**
@@ -146,6 +148,8 @@ export interface Report extends Figures {
   /** The {@link Source.name}. */
   readonly source: string
   readonly period: Period
+  /** How many observations the source itself counts, if it does: where they are more than were read, the figures are not complete. */
+  readonly counted: number | undefined
   /** The one agent that was asked for. */
   readonly agent: string | undefined
   readonly objectives: ReadonlyArray<Judgement>
@@ -221,7 +225,7 @@ export interface LangfuseOptions extends Pick<Langfuse.Options, "publicKey" | "s
 
 /**
  * Langfuse's observations, asked of `/api/public/v2/observations` page by page, or of `/api/public/observations` where there is none (Langfuse
- * before version 4). When it limits the rate it is waited for as long as it says; failures that pass are tried again.
+ * before version 4); and how many they are, of its metrics. When it limits the rate it is waited for as long as it says; failures that pass are tried again.
  *
  * Fails with `ConfigurationError` if an option is malformed, with `ReportError` (`NoSource`) if there are no keys.
  *
@@ -275,6 +279,9 @@ export const fromEnvironment: Effect.Effect<Source, ConfigurationError | ReportE
   return yield* outbox(kept === false ? {} : kept)
 })
 
+/** Some ten requests. */
+const manyObservations = 10_000
+
 /**
  * Reads the observations of a period and works out the figures. Where there is nothing in it, everything is 0 or undefined.
  *
@@ -297,6 +304,10 @@ export const make = (options: Options = {}): Effect.Effect<Report, Configuration
     const source = options.source ?? (yield* fromEnvironment)
     const to = options.until ?? new Date(yield* Clock.currentTimeMillis)
     const period: Period = { from: new Date(to.getTime() - Duration.toMillis(options.since ?? "1 day")), to }
+    const counted = source.count === undefined ? undefined : yield* source.count(period)
+    if (counted !== undefined && counted >= manyObservations) {
+      yield* Effect.logInfo(`${source.name} has ${counted} observations of this time; reading them takes a while`)
+    }
     const tally = new Tally()
     yield* Stream.runForEachChunk(source.observations(period), (chunk) =>
       Effect.sync(() => {
@@ -307,6 +318,7 @@ export const make = (options: Options = {}): Effect.Effect<Report, Configuration
     return {
       source: source.name,
       period,
+      counted,
       agent: options.agent,
       ...figures,
       objectives: (options.objectives ?? []).map((each) => objectives.judge(each, figures))

@@ -113,7 +113,7 @@ describe("holdfast report", () => {
           /^ {2}retries {7}75 % {2}3 of 4 that were tried again worked; 1\.25 tries on average$/,
           /^ {2}recovery {6}p50 1\.00 s, p95 1\.00 s, p99 1\.00 s, in 3 calls that had failed first$/,
           /^ {2}degradation {3}- {2}no swarm ran$/,
-          /^ {2}breakers {6}1 openings of 1 breakers$/,
+          /^ {2}breakers {6}1 opening of 1 breaker$/,
           /^ {2}news {7}10 {7}90 % {7}0 % {11}0 % +1\.20 +500 ms +3\.50 s +3\.50 s$/,
           /^ {2}prices {5}10 {6}100 %/,
           /^ {2}news {4}Error {6}3 {8}0 {11}1$/,

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as TestClock from "effect/TestClock"
 import * as TestServices from "effect/TestServices"
@@ -476,6 +477,25 @@ describe("Report: Langfuse", () => {
         const pages = Math.ceil(spans.length / 7)
         assert.isAbove(pages, 3)
         assert.strictEqual(server.asked().length, pages + (rules.api === "v1" ? 1 : 0))
+        assert.deepStrictEqual(server.complaints(), [])
+      })
+    )
+  }
+
+  for (const api of ["v1", "v2"] as const) {
+    it.scoped(`says how many it counts, if it does (${api})`, () =>
+      Effect.gen(function* () {
+        const spans = yield* everything
+        const [silent, counting] = [{ api }, { api, counted: 20_000 }]
+        assert.isUndefined((yield* ask(yield* LangfuseQueries.make(spans, silent))).counted)
+        const server = yield* LangfuseQueries.make(spans, counting)
+        const lines: Array<string> = []
+        const logger = Logger.make(({ message }) => lines.push(String(message)))
+        const report = yield* Effect.provide(ask(server), Logger.replace(Logger.defaultLogger, logger))
+        assert.deepInclude(report, { counted: 20_000, observations: spans.length })
+        assert.deepStrictEqual(lines, [
+          `Langfuse at ${server.url} has 20000 observations of this time; reading them takes a while`
+        ])
         assert.deepStrictEqual(server.complaints(), [])
       })
     )

@@ -17,7 +17,9 @@ export interface Rules {
   readonly api?: "v1" | "v2"
   /** Whether values of the metadata come as text. Default false. */
   readonly texts?: boolean
-  /** Asked at each request, with its number from 0. */
+  /** What its metrics count; without it they are asked in vain. */
+  readonly counted?: number
+  /** Asked at each request for observations, with its number from 0. */
   readonly behave?: (request: number) => Behaviour
 }
 
@@ -27,7 +29,7 @@ export interface LangfuseQueries {
   readonly secretKey: string
   /** The variables that make a process ask here. */
   readonly env: Readonly<Record<string, string>>
-  /** The paths and queries that were asked for. */
+  /** The paths and queries of observations that were asked for. */
   readonly asked: () => ReadonlyArray<URL>
   /** Requests that no client should make; a test that ends with one has found a bug. */
   readonly complaints: () => ReadonlyArray<string>
@@ -52,6 +54,7 @@ export const make = (
   Effect.gen(function* () {
     const keys = { publicKey: "pk-lf-test-1234", secretKey: "sk-lf-test-5678" }
     const { api = "v2" } = rules
+    const authorization = `Basic ${Buffer.from(`${keys.publicKey}:${keys.secretKey}`).toString("base64")}`
     const newestFirst = [...observations].sort((a, b) => b.startMillis - a.startMillis)
     const asked: Array<URL> = []
     const complaints: Array<string> = []
@@ -88,8 +91,28 @@ export const make = (
         : {})
     })
 
+    /** The one query that is asked of the metrics: how many there are. */
+    const metrics = (url: URL, request: IncomingMessage, response: ServerResponse): unknown => {
+      if (rules.counted === undefined) return answer(response, 429, { message: "no more today" })
+      const path = api === "v2" ? "/api/public/v2/metrics" : "/api/public/metrics"
+      if (url.pathname !== path) return answer(response, 404, "<!DOCTYPE html><html></html>")
+      if (request.headers.authorization !== authorization)
+        return answer(response, 401, { message: "Invalid credentials" })
+      const { dimensions, filters, fromTimestamp, metrics, toTimestamp, view } = JSON.parse(
+        url.searchParams.get("query") ?? "{}"
+      )
+      if (view !== "observations" || !(Date.parse(fromTimestamp) < Date.parse(toTimestamp))) {
+        return refuse(response, 400, `query ${url.searchParams}`)
+      }
+      const asked = JSON.stringify([dimensions, filters, metrics])
+      if (asked !== '[[],[],[{"measure":"count","aggregation":"count"}]]')
+        return refuse(response, 400, `query ${asked}`)
+      return answer(response, 200, { data: [{ count_count: `${rules.counted}` }] })
+    }
+
     const handle = (request: IncomingMessage, response: ServerResponse): unknown => {
       const url = new URL(request.url ?? "", "http://langfuse")
+      if (url.pathname.endsWith("/metrics")) return metrics(url, request, response)
       const behaviour = rules.behave?.(asked.length)
       asked.push(url)
       if (behaviour === "hang") return undefined
@@ -102,8 +125,8 @@ export const make = (
       // what any path gets that it does not know
       if (url.pathname !== path) return answer(response, 404, "<!DOCTYPE html><html></html>")
       if (request.method !== "GET") return refuse(response, 405, `method ${request.method}`)
-      const expected = `Basic ${Buffer.from(`${keys.publicKey}:${keys.secretKey}`).toString("base64")}`
-      if (request.headers.authorization !== expected) return answer(response, 401, { message: "Invalid credentials" })
+      if (request.headers.authorization !== authorization)
+        return answer(response, 401, { message: "Invalid credentials" })
       const query = url.searchParams
       for (const name of query.keys()) {
         if (!known[path]?.includes(name)) return refuse(response, 400, `parameter ${name}`)

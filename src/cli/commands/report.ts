@@ -118,6 +118,14 @@ const table = (rows: ReadonlyArray<ReadonlyArray<string>>, left = 1): ReadonlyAr
   )
 }
 
+const plural = (count: number, word: string): string => `${count} ${word}${count === 1 ? "" : "s"}`
+
+/** The newest may be on their way, or have been read before they had ended. */
+const missing = ({ counted, observations }: Report.Report): string =>
+  counted === undefined || counted <= observations
+    ? ""
+    : ` (${counted} are counted there: some were not to be read yet)`
+
 /** Whether anything in the period is of use for a figure. */
 const isSilent = ({ breakers, calls, degradation, failures, retry }: Report.Report): boolean =>
   calls.total + retry.executions + degradation.runs + breakers.length + failures.length === 0
@@ -138,12 +146,15 @@ const summary = (report: Report.Report): ReadonlyArray<readonly [string, string]
       "retries",
       `${percent(retry.successRate)}  ${retry.rescued} of ${retry.retried} that were tried again worked; ${number(retry.meanAttempts)} tries on average`
     ],
-    ["fallbacks", `${percent(fallback.rate)}  asked in ${fallback.asked} calls, answered in ${fallback.answered}`],
+    [
+      "fallbacks",
+      `${percent(fallback.rate)}  asked in ${plural(fallback.asked, "call")}, answered in ${fallback.answered}`
+    ],
     [
       "recovery",
       recovery === undefined
         ? "-"
-        : `p50 ${seconds(recovery.p50)}, p95 ${seconds(recovery.p95)}, p99 ${seconds(recovery.p99)}, in ${recovery.calls} calls that had failed first`
+        : `p50 ${seconds(recovery.p50)}, p95 ${seconds(recovery.p95)}, p99 ${seconds(recovery.p99)}, in ${plural(recovery.calls, "call")} that had failed first`
     ],
     ...(report.agent === undefined
       ? [
@@ -151,11 +162,16 @@ const summary = (report: Report.Report): ReadonlyArray<readonly [string, string]
             "degradation",
             degradation.runs === 0
               ? "-  no swarm ran"
-              : `${percent(degradation.rate)}  of ${degradation.runs} runs ${degradation.levels[1]} at level 1, ${degradation.levels[2]} at level 2, ${degradation.failed} failed`
+              : `${percent(degradation.rate)}  of ${plural(degradation.runs, "run")}: ${degradation.levels[1]} at level 1, ${degradation.levels[2]} at level 2, ${degradation.failed} failed`
           ] as const
         ]
       : []),
-    ["breakers", `${openings} openings of ${breakers.filter((each) => each.openings > 0).length} breakers`]
+    [
+      "breakers",
+      openings === 0
+        ? "none opened"
+        : `${plural(openings, "opening")} of ${plural(breakers.filter((each) => each.openings > 0).length, "breaker")}`
+    ]
   ]
 }
 
@@ -185,7 +201,7 @@ export const render = (report: Report.Report, paint: terminal.Paint): string => 
   const whose = report.agent === undefined ? "" : ` of the agent ${report.agent}`
   const out = [
     `${paint("bold", `Report${whose}`)}, ${time(period.from)} to ${time(period.to)} UTC, from ${report.source}`,
-    `${report.observations} observations in ${report.traces} traces`
+    `${plural(report.observations, "observation")} in ${plural(report.traces, "trace")}${missing(report)}`
   ]
   if (isSilent(report)) {
     out.push("", `nothing in this time: no agent${report.agent === undefined ? "" : ` "${report.agent}"`} was called`)

@@ -113,6 +113,14 @@ const parse = (text: string): unknown => {
   }
 }
 
+/** Langfuse writes its counts as texts. */
+const countOf = (answer: unknown): number | undefined => {
+  const rows = Predicate.hasProperty(answer, "data") && Array.isArray(answer.data) ? answer.data : []
+  const [row]: ReadonlyArray<unknown> = rows
+  const value = Predicate.hasProperty(row, "count_count") ? Number(row.count_count) : Number.NaN
+  return Number.isSafeInteger(value) ? value : undefined
+}
+
 const seconds = (millis: number): string => `${Math.max(1, Math.round(millis / 1000))} s`
 
 /** @internal */
@@ -241,8 +249,27 @@ export const make = (options: Options): Source => {
       return [Chunk.unsafeFromArray(page.data.map(observationOf)), yield* next(place, page)]
     })
 
+  /** How many observations Langfuse's metrics count, in one query of which nothing depends. */
+  const count = ({ from, to }: Period): Effect.Effect<number | undefined> => {
+    const query = JSON.stringify({
+      view: "observations",
+      metrics: [{ measure: "count", aggregation: "count" }],
+      dimensions: [],
+      filters: [],
+      fromTimestamp: from.toISOString(),
+      toTimestamp: to.toISOString()
+    })
+    const asked = (path: string) => get(`${path}?${new URLSearchParams({ query })}`)
+    return asked("/api/public/v2/metrics").pipe(
+      Effect.flatMap((answer) => (answer.status === 404 ? asked("/api/public/metrics") : Effect.succeed(answer))),
+      Effect.map(({ status, text }) => (status === 200 ? countOf(parse(text)) : undefined)),
+      Effect.orElseSucceed(() => undefined)
+    )
+  }
+
   return {
     name,
+    count,
     observations: (period) => Stream.paginateChunkEffect(first, (place: Place) => step(place, period))
   }
 }
