@@ -78,6 +78,14 @@ export { GraphError } from "./graph/Graph.js"
  * @category modules
  */
 export * as Langfuse from "./langfuse/Langfuse.js"
+/**
+ * How agents have stood up to failures: figures from the observations in Langfuse, and objectives.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Report from "./langfuse/Report.js"
+export { ReportError } from "./langfuse/ReportError.js"
 export { ConfigurationError } from "./observability/ConfigurationError.js"
 /**
  * Log lines that carry the trace.

@@ -221,6 +221,11 @@ export const variables: ReadonlyArray<Variable> = [
     fallback: "7 days"
   },
   {
+    name: "HOLDFAST_OUTBOX_KEEP",
+    description: "how long a copy of every observation is kept, which the report reads where there is no Langfuse",
+    takes: "a duration above 0, such as 7 days"
+  },
+  {
     name: "OPENAI_API_KEY",
     description: "the key of an OpenAI-compatible endpoint; without it a template writes the narrative",
     takes: "a key",

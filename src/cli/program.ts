@@ -18,7 +18,7 @@ import { invocation } from "./internal/invocation.js"
 import * as terminal from "./internal/terminal.js"
 import * as layers from "./layers.js"
 import * as Progress from "./Progress.js"
-import * as Report from "./Report.js"
+import * as Result from "./Result.js"
 import { UsageError } from "./UsageError.js"
 
 /**
@@ -34,18 +34,18 @@ export interface Options {
 /** LangChain's callbacks, where there is a Langfuse to hear them. */
 const callbacks = Effect.map(Langfuse.callbackHandler, (handler) => Option.toArray(handler))
 
-const print = (run: Report.Run, json: boolean): Effect.Effect<void> =>
+const print = (run: Result.Run, json: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (run.state.outcome?._tag === "Failed") process.exitCode = 1
     const style = { color: terminal.hasColor(process.stdout), width: terminal.widthOf(process.stdout) }
     return terminal.write(
       process.stdout,
-      json ? `${JSON.stringify(Report.document(run), null, 2)}\n` : Report.text(run, style)
+      json ? `${JSON.stringify(Result.document(run), null, 2)}\n` : Result.text(run, style)
     )
   })
 
 /** Runs with progress on standard error, then prints the result. */
-const runAndPrint = (prepared: Question.Prepared, options: Options & { readonly resumed?: Report.Run["resumed"] }) =>
+const runAndPrint = (prepared: Question.Prepared, options: Options & { readonly resumed?: Result.Run["resumed"] }) =>
   Effect.gen(function* () {
     const { json, model, resumed, threadId } = options
     const checkpointer = yield* Checkpointer.Checkpointer

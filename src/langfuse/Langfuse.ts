@@ -71,6 +71,8 @@ export interface OutboxOptions {
   readonly maxBytes?: number | undefined
   /** How long something waits, at most. Default 7 days. */
   readonly maxAge?: Duration.DurationInput | undefined
+  /** How long copies of all observations are kept, delivered or not, for `Report` to read without Langfuse. Default none. */
+  readonly keep?: Duration.DurationInput | undefined
 }
 
 /**
@@ -325,7 +327,7 @@ export const layerConfig = (
   Layer.unwrapEffect(Effect.map(Config.unwrap(config), layerWith))
 
 /**
- * Options from the environment; nothing if neither a key nor an OTLP endpoint is set. Fails with `ConfigurationError` if one key is set without
+ * Options from the environment; nothing if neither a key nor an OTLP endpoint is set, nor copies are to be kept. Fails with `ConfigurationError` if one key is set without
  * the other, or if a variable is malformed. Empty variables count as absent.
  *
  * - `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`
@@ -337,8 +339,8 @@ export const layerConfig = (
  * - `HOLDFAST_FLUSH_TIMEOUT`, seconds that the end of the program waits for delivery, default 5
  * - `HOLDFAST_COMPRESSION`: `auto`, `gzip` or `none`, default `auto`
  * - `HOLDFAST_OTLP_ENDPOINT`, `HOLDFAST_OTLP_HEADERS`: a second place for the observations
- * - `HOLDFAST_OUTBOX`: `on` or `off`, default `on`; `HOLDFAST_OUTBOX_MAX_MB`, default 128; `HOLDFAST_OUTBOX_MAX_AGE`, default 7 days. Where there
- *   is no database it is the folder `outbox` in `HOLDFAST_DATA_DIR`
+ * - `HOLDFAST_OUTBOX`: `on` or `off`, default `on`; `HOLDFAST_OUTBOX_MAX_MB`, default 128; `HOLDFAST_OUTBOX_MAX_AGE`, default 7 days;
+ *   `HOLDFAST_OUTBOX_KEEP`, default none. Where there is no database it is the folder `outbox` in `HOLDFAST_DATA_DIR`
  *
  * @since 0.1.0
  * @category constructors

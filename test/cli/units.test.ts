@@ -12,7 +12,7 @@ import * as Failure from "../../src/cli/Failure.js"
 import * as terminal from "../../src/cli/internal/terminal.js"
 import * as usage from "../../src/cli/internal/usage.js"
 import * as Progress from "../../src/cli/Progress.js"
-import * as Report from "../../src/cli/Report.js"
+import * as Result from "../../src/cli/Result.js"
 import { UsageError } from "../../src/cli/UsageError.js"
 import { DatabaseError } from "../../src/database/DatabaseError.js"
 import * as Observation from "../../src/observability/Observation.js"
@@ -270,11 +270,11 @@ describe("the report", () => {
     transitions: [{ node: "research_swarm", round: 1, agent: "market", from: "closed", to: "open", failureCount: 3 }],
     outcome: fit._tag === "Chosen" ? { _tag: "Reported", report: Strategy.report(fit.rule, series) } : null
   }
-  const run: Report.Run = { threadId: "t", state, resumed: { next: ["strategy_dev"], ageSeconds: 61.4 }, spans: [] }
+  const run: Result.Run = { threadId: "t", state, resumed: { next: ["strategy_dev"], ageSeconds: 61.4 }, spans: [] }
 
   for (const width of [40, 80, 200]) {
     it(`keeps to ${width} columns, whatever is in it`, () => {
-      const text = Report.text(run, { color: false, width })
+      const text = Result.text(run, { color: false, width })
       // a table of figures has its width
       const long = text.split("\n").filter((line) => line.length > Math.max(width, 56))
       assert.deepStrictEqual(long, [])
@@ -296,25 +296,25 @@ describe("the report", () => {
   }
 
   it("says the same with colour", () => {
-    const colored = Report.text(run, { color: true, width: 80 })
+    const colored = Result.text(run, { color: true, width: 80 })
     assert.notStrictEqual(colored, stripVTControlCharacters(colored))
-    assert.strictEqual(stripVTControlCharacters(colored), Report.text(run, { color: false, width: 80 }))
+    assert.strictEqual(stripVTControlCharacters(colored), Result.text(run, { color: false, width: 80 }))
   })
 
   it("tells how a run ended that found nothing or failed", () => {
     const of = (outcome: State.Outcome | null) =>
-      Report.text({ ...run, state: { ...state, outcome } }, { color: false, width: 80 })
+      Result.text({ ...run, state: { ...state, outcome } }, { color: false, width: 80 })
     assert.include(of({ _tag: "NothingPassed", reason: "No rule stands." }), "No rule stands.")
     assert.include(
       of({ _tag: "Failed", node: "quality_gate", errorType: "E", message: "gone" }),
       "The run failed at quality_gate: gone"
     )
     assert.include(of(null), "go on with: npm run holdfast -- resume t")
-    assert.strictEqual(Report.document({ ...run, state: { ...state, outcome: null } }).status, "unfinished")
+    assert.strictEqual(Result.document({ ...run, state: { ...state, outcome: null } }).status, "unfinished")
   })
 
   it("is a document that survives JSON with every figure", () => {
-    const document = Report.document(run)
+    const document = Result.document(run)
     assert.deepStrictEqual(JSON.parse(JSON.stringify(document)), JSON.parse(JSON.stringify(document)))
     assert.strictEqual(document.findings.technical?.sma50, Technical.figures(series).sma50)
     assert.strictEqual(document.failures[0]?.outcome, "recovered: narrative_template took over")

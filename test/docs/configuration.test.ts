@@ -152,6 +152,7 @@ describe("configuration", () => {
     HOLDFAST_OUTBOX: "maybe",
     HOLDFAST_OUTBOX_MAX_MB: "much",
     HOLDFAST_OUTBOX_MAX_AGE: "7",
+    HOLDFAST_OUTBOX_KEEP: "for ever",
     HOLDFAST_OTLP_ENDPOINT: "localhost:4318",
     HOLDFAST_OTLP_HEADERS: "no pair",
     HOLDFAST_LOG_LEVEL: "loud",

@@ -55,7 +55,10 @@ const tables = (backend: TestDatabases.Backend) =>
         ),
       age: () =>
         Effect.runPromise(
-          Effect.asVoid(sql`update holdfast_outbox set created_at = created_at - interval '60 seconds'`)
+          Effect.zipRight(
+            sql`update holdfast_outbox set created_at = created_at - interval '60 seconds'`,
+            Effect.asVoid(sql`update holdfast_outbox_copies set created_at = created_at - interval '60 seconds'`)
+          )
         )
     }))
   ).pipe(Layer.provide(backend.layer))
@@ -105,6 +108,28 @@ for (const [name, layer] of places) {
         const [summary] = await open().summaries()
         assert.deepStrictEqual(summary?.waiting, [{ account: "pk-lf-1", items: 3 }])
         assert.isTrue(await isMade())
+      })
+
+      test("keeps copies beside what waits, as many and for as long as it is told", async ({ age, open }) => {
+        const keepMillis = 50_000
+        const stored = async (since = new Date(0)): Promise<ReadonlyArray<string>> => {
+          const names: Array<string> = []
+          for await (const items of open().stored(since)) {
+            for (const { json } of items) names.push(...(/"name":"(copied [^"]*)"/.exec(json)?.slice(1) ?? []))
+          }
+          return names.sort()
+        }
+        await open({ keepMillis }).keep(itemsOf("copied a", "copied b"))
+        await open().put(newLane(), itemsOf("copied w"))
+        await open().put({ ...newLane(), kind: "scores" }, itemsOf("copied s"))
+        assert.deepStrictEqual(await stored(), ["copied a", "copied b", "copied w"])
+        await age()
+        assert.deepStrictEqual(await stored(new Date(Date.now() - 30_000)), [])
+        const large = (name: string) => [{ group: "{}", json: `{"name":"copied ${name}","text":"${noise(2_500)}"}` }]
+        await open({ keepMillis }).keep(large("c"))
+        assert.deepStrictEqual(await stored(), ["copied c", "copied w"])
+        await open({ keepMillis, maxBytes: 2_800 }).keep(large("d"))
+        assert.deepStrictEqual(await stored(), ["copied d", "copied w"])
       })
 
       test("gives back what was put, whole and in order, lane by lane", async ({ open }) => {

@@ -3,6 +3,7 @@ import { isIP } from "node:net"
 import * as Redacted from "effect/Redacted"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as Redaction from "../../observability/Redaction.js"
+import { Copies } from "./copies.js"
 import { Delivery } from "./Delivery.js"
 import * as figures from "./figures.js"
 import * as http from "./http.js"
@@ -274,16 +275,20 @@ export const make = (options: Options): Exporter => {
     )
   }
 
+  const copies = store?.keepMillis === undefined ? undefined : new Copies(store, options)
+
   const flush = async (timeoutMillis: number): Promise<void> => {
-    await Promise.all(
-      targets.flatMap(({ scores, spans }) => [spans.flush(timeoutMillis), scores?.flush(timeoutMillis)])
-    )
+    await Promise.all([
+      ...targets.flatMap(({ scores, spans }) => [spans.flush(timeoutMillis), scores?.flush(timeoutMillis)]),
+      copies?.flush(timeoutMillis)
+    ])
   }
   const forget = onProcessEnd(() => flush(options.flushMillis))
 
   return {
     observation: (item) => {
       for (const { spans } of targets) spans.offer(item)
+      copies?.offer(item)
     },
     score: (item) => {
       for (const { scores } of targets) scores?.offer(item)

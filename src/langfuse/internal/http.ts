@@ -57,7 +57,8 @@ export const reasonOf = (error: unknown, url: string, addressSetting: string): s
 /** The longest pause that a server may ask for: a day. What it means by more is that it will never answer. */
 const maxAfterMillis = 86_400_000
 
-const retryAfterMillis = (header: string | null): number | undefined => {
+/** @internal */
+export const retryAfterMillis = (header: string | null): number | undefined => {
   if (header === null || header.trim() === "") return undefined
   const seconds = Number(header)
   const millis = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(header) - Date.now()

@@ -105,6 +105,12 @@ export interface Store {
   /** Adds to the lane's figures. */
   readonly note: (lane: Lane, word: Word) => Promise<void>
   readonly summaries: () => Promise<ReadonlyArray<Summary>>
+  /** How long copies of what is delivered are kept; absent if none are. */
+  readonly keepMillis: number | undefined
+  /** Keeps a copy of observations, whoever they go to. */
+  readonly keep: (items: ReadonlyArray<Item>) => Promise<void>
+  /** The observations that wait, and the copies, that were stored since then. Looking makes and changes nothing. */
+  readonly stored: (since: Date) => AsyncIterable<ReadonlyArray<Item>>
 }
 
 /**
@@ -116,6 +122,8 @@ export interface Bounds {
   /** Of compressed content. */
   readonly maxBytes: number
   readonly maxAgeMillis: number
+  /** How long copies are kept; they may hold as many bytes again. Default none. */
+  readonly keepMillis?: number | undefined
   /** Items that had to go. */
   readonly onEvicted: (lane: Pick<Lane, "kind" | "target">, items: number) => void
 }

@@ -28,6 +28,10 @@ const accountName = (account: string): string => account.replace(/[^\w.-]/g, "_"
 
 const hash = (text: string): string => createHash("sha256").update(text).digest("hex").slice(0, 16)
 
+/** Copies are beside the lanes: `copies/<time>-<number>-<writer>.gz`. */
+const copiesName = "copies"
+const copyPattern = /^(\d{15})-\d{8}-[0-9a-f]{8}\.gz$/
+
 const laneFile = "lane.json"
 const figuresFile = "figures.ndjson"
 const lockName = "deliverer"
@@ -97,6 +101,9 @@ const sum = (lines: string): typeof FiguresLine.Type => {
 const writer = hash(randomUUID()).slice(0, 8)
 let number = 0
 
+/** Names sort by age. */
+const newName = (): string => `${`${Date.now()}`.padStart(15, "0")}-${`${number++ % 1e8}`.padStart(8, "0")}-${writer}`
+
 /**
  * An outbox in a folder: a folder a lane, a file a parcel. Made when something is put. What was written survives the death of the process;
  * nothing is flushed for a power cut.
@@ -107,6 +114,7 @@ export const make = (folder: string, bounds: Bounds): Store => {
   const locks = new Map<string, FolderLock.FolderLock>()
   let total: number | undefined
   let evictedAt = Number.NEGATIVE_INFINITY
+  let copiesEvictedAt = Number.NEGATIVE_INFINITY
 
   const folderOf = ({ kind, target }: Pick<Lane, "kind" | "target">): string => join(folder, `${kind}-${hash(target)}`)
 
@@ -162,6 +170,20 @@ export const make = (folder: string, bounds: Bounds): Store => {
     }
   }
 
+  const copies = join(folder, copiesName)
+
+  const evictCopies = async (keepMillis: number): Promise<void> => {
+    copiesEvictedAt = performance.now()
+    let bytes = 0
+    for (const name of [...(await names(copies))].reverse()) {
+      const time = Number(copyPattern.exec(name)?.[1])
+      // what is being written, or was when its writer died
+      if (Number.isNaN(time)) continue
+      bytes += await sizeOf(join(copies, name))
+      if (bytes > bounds.maxBytes || time < Date.now() - keepMillis) await rm(join(copies, name), { force: true })
+    }
+  }
+
   const hold = (at: string): boolean => {
     if (locks.has(at)) return true
     const lock = FolderLock.acquire(at, lockName)
@@ -207,9 +229,7 @@ export const make = (folder: string, bounds: Bounds): Store => {
     location: `the folder ${folder}`,
     put: async (lane, items) => {
       const at = await open(lane)
-      const time = `${Date.now()}`.padStart(15, "0")
-      const serial = `${number++ % 1e8}`.padStart(8, "0")
-      const name = `${time}-${serial}-${writer}-${items.length}-${accountName(lane.account)}.gz`
+      const name = `${newName()}-${items.length}-${accountName(lane.account)}.gz`
       const payload = await pack(items)
       await writeWhole(at, name, payload)
       if (total !== undefined) total += payload.length
@@ -271,6 +291,26 @@ export const make = (folder: string, bounds: Bounds): Store => {
         if (next !== undefined) found.push(next)
       }
       return found
+    },
+    keepMillis: bounds.keepMillis,
+    keep: async (items) => {
+      await mkdir(copies, { recursive: true })
+      await writeWhole(copies, `${newName()}.gz`, await pack(items))
+      if (bounds.keepMillis === undefined || performance.now() < copiesEvictedAt + evictMillis) return
+      // what was kept is there, whatever becomes of the rest
+      await evictCopies(bounds.keepMillis).catch(() => {})
+    },
+    stored: async function* (since) {
+      for (const lane of await names(folder)) {
+        if (lane !== copiesName && !lane.startsWith("observations-")) continue
+        for (const name of await orElse(names(join(folder, lane)), [])) {
+          const time = Number((lane === copiesName ? copyPattern : parcelPattern).exec(name)?.[1])
+          if (Number.isNaN(time) || time < since.getTime()) continue
+          // delivered or evicted in the meantime
+          const payload = await orElse(readFile(join(folder, lane, name)), undefined)
+          if (payload !== undefined) yield await unpack(payload)
+        }
+      }
     }
   }
 }

@@ -13,6 +13,7 @@ interface Options {
   readonly folder?: string | undefined
   readonly maxBytes?: number | undefined
   readonly maxAge?: Duration.DurationInput | undefined
+  readonly keep?: Duration.DurationInput | undefined
 }
 
 const defaultBytes = 134_217_728
@@ -35,6 +36,7 @@ export const open = (options: Options, warn: (line: string) => void): Effect.Eff
     const bounds: Bounds = {
       maxBytes,
       maxAgeMillis: Duration.toMillis(maxAge),
+      keepMillis: options.keep === undefined ? undefined : Duration.toMillis(options.keep),
       onEvicted: ({ kind, target }, items) => {
         figures.make(kind, target).lost(items)
         if (!told) warn(`The outbox holds no more than ${holds}: the oldest ${items} ${kind} for ${target} are lost`)

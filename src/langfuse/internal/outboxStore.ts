@@ -19,6 +19,7 @@ export const make = (sql: SqlClient.SqlClient, location: string, bounds: Bounds)
   let setup: Promise<void> | undefined
   let written = Number.POSITIVE_INFINITY
   let evictedAt = Number.NEGATIVE_INFINITY
+  let copiesEvictedAt = Number.NEGATIVE_INFINITY
 
   /** Beside every fiber of the program's: no tracer, and a clock that no test stops. */
   const run = <A, E>(effect: Effect.Effect<A, E>): Promise<A> =>
@@ -66,6 +67,27 @@ export const make = (sql: SqlClient.SqlClient, location: string, bounds: Bounds)
     disown: (lane) => withTable(table.disown(lane)),
     refuse: async (lane, item, refusal) => withTable(table.refuse(lane, await pack([item]), refusal)),
     note: (lane, word) => withTable(table.note(lane, word)),
+    keepMillis: bounds.keepMillis,
+    keep: async (items) => {
+      await withTable(table.keep(await pack(items)))
+      if (bounds.keepMillis === undefined || performance.now() < copiesEvictedAt + evictMillis) return
+      copiesEvictedAt = performance.now()
+      // what was kept is there, whatever becomes of the rest
+      await run(table.evictCopies(bounds.keepMillis)).catch(() => {})
+    },
+    stored: async function* (since) {
+      for (const which of ["waiting", "copies"] as const) {
+        if (!(await run(which === "waiting" ? table.isThere : table.hasCopies))) continue
+        let after = "0"
+        while (true) {
+          const rows = await run(table.stored(which, since, after))
+          for (const { payload } of rows) yield await unpack(payload)
+          const last = rows.at(-1)
+          if (last === undefined) break
+          after = last.id
+        }
+      }
+    },
     // looking makes nothing
     summaries: async () => ((await run(table.isThere)) ? run(table.summaries) : [])
   }

@@ -11,6 +11,8 @@ import type { Bounds, Figures, Kind, Lane, Refusal, Summary, Word } from "./outb
 const leaseSeconds = 30
 /** How often one that is at work says so. */
 const renewMillis = 10_000
+/** How many payloads are read at once. */
+const rowsAtOnce = 20
 /** The room of a row beside its content. */
 const rowBytes = 150
 
@@ -61,6 +63,24 @@ const migrations: ReadonlyArray<Migrations.Migration> = [
         { discard: true }
       )
     )
+  },
+  {
+    id: 2,
+    name: "create_outbox_copies",
+    up: Effect.flatMap(SqlClient.SqlClient, (sql) =>
+      Effect.all(
+        [
+          sql`create table holdfast_outbox_copies (
+            id bigint generated always as identity primary key,
+            bytes integer not null,
+            payload bytea not null,
+            created_at timestamptz not null default now()
+          )`,
+          sql`alter table holdfast_outbox_copies alter column payload set storage external`
+        ],
+        { discard: true }
+      )
+    )
   }
 ]
 
@@ -81,6 +101,16 @@ export interface Table {
   /** Removes what is too old or too much, oldest first; how many items of which lane. */
   readonly evict: Effect.Effect<ReadonlyArray<Evicted>, SqlError>
   readonly summaries: Effect.Effect<ReadonlyArray<Summary>, SqlError>
+  readonly keep: (payload: Uint8Array) => Effect.Effect<void, SqlError>
+  /** Removes copies that are too old or too much, oldest first. */
+  readonly evictCopies: (keepMillis: number) => Effect.Effect<void, SqlError>
+  readonly hasCopies: Effect.Effect<boolean, SqlError>
+  /** Some of the payloads that were stored since, after the one of that id. */
+  readonly stored: (
+    which: "waiting" | "copies",
+    since: Date,
+    after: string
+  ) => Effect.Effect<ReadonlyArray<{ readonly id: string; readonly payload: Uint8Array }>, SqlError>
 }
 
 interface LaneRow {
@@ -199,6 +229,32 @@ export const make = (sql: SqlClient.SqlClient, bounds: Bounds): Table => {
           on conflict (kind, target) do update set lost = lane.lost + excluded.lost)
         select kind, target, items from lanes`
     }),
+    keep: (payload) =>
+      sql`insert into holdfast_outbox_copies (bytes, payload) values (${payload.length + rowBytes}, ${payload})`.pipe(
+        Transaction.retryTransient({ attempts: 3 }),
+        Effect.asVoid
+      ),
+    evictCopies: (keepMillis) =>
+      Effect.asVoid(sql`
+        delete from holdfast_outbox_copies using (
+          select id, created_at, sum(bytes) over (order by id desc) as total from holdfast_outbox_copies
+        ) as known
+        where holdfast_outbox_copies.id = known.id
+          and (known.total > ${bounds.maxBytes} or known.created_at < now() - make_interval(secs => ${keepMillis / 1000}))`),
+    hasCopies: Effect.map(
+      sql<{ readonly there: boolean }>`select to_regclass('holdfast_outbox_copies') is not null as there`,
+      (rows) => rows[0]?.there === true
+    ),
+    stored: (which, since, after) =>
+      which === "waiting"
+        ? sql`
+            select id::text as id, payload from holdfast_outbox
+            where kind = 'observations' and id > ${after}::bigint and created_at >= ${since}
+            order by holdfast_outbox.id limit ${rowsAtOnce}`
+        : sql`
+            select id::text as id, payload from holdfast_outbox_copies
+            where id > ${after}::bigint and created_at >= ${since}
+            order by holdfast_outbox_copies.id limit ${rowsAtOnce}`,
     summaries: Effect.gen(function* () {
       const waiting = yield* sql<
         LaneRow & { readonly account: string; readonly items: number; readonly bytes: number; readonly oldest: Date }

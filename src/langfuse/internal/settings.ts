@@ -110,25 +110,30 @@ const headersOf = (text: string): Readonly<Record<string, Redacted.Redacted>> | 
   return headers
 }
 
-const outbox = Effect.gen(function* () {
+/** @internal */
+export const outbox = Effect.gen(function* () {
   const asked = yield* wordOf("HOLDFAST_OUTBOX", expected.onOff, ["on", "off"])
   const megabytes = yield* environment.number(
     "HOLDFAST_OUTBOX_MAX_MB",
     "a number of megabytes above 0",
     (value) => value > 0
   )
-  const maxAge = yield* environment.setting({
-    name: "HOLDFAST_OUTBOX_MAX_AGE",
-    expected: "a duration above 0, such as 7 days",
-    parse: (text) =>
-      Option.getOrUndefined(Option.filter(Duration.decodeUnknown(text), Duration.greaterThan(Duration.zero)))
-  })
+  const age = (name: string) =>
+    environment.setting({
+      name,
+      expected: "a duration above 0, such as 7 days",
+      parse: (text) =>
+        Option.getOrUndefined(Option.filter(Duration.decodeUnknown(text), Duration.greaterThan(Duration.zero)))
+    })
+  const maxAge = yield* age("HOLDFAST_OUTBOX_MAX_AGE")
+  const keep = yield* age("HOLDFAST_OUTBOX_KEEP")
   const folder = (yield* environment.text("HOLDFAST_DATA_DIR")) ?? ".holdfast"
   if (asked === "off") return false as const
   return {
     folder: join(folder, "outbox"),
     maxBytes: megabytes === undefined ? undefined : Math.round(megabytes * 1_048_576),
-    maxAge
+    maxAge,
+    keep
   }
 })
 
@@ -179,7 +184,8 @@ export const fromEnvironment: Effect.Effect<Option.Option<Options>, Configuratio
   const wrong = pair(publicKey, secretKey)
   if (wrong !== undefined) return yield* wrong
   const otlp = otlpEndpoint === undefined ? undefined : { endpoint: otlpEndpoint, headers }
-  if (publicKey === undefined && otlp === undefined) return Option.none()
+  const isKept = options.outbox !== false && options.outbox.keep !== undefined
+  if (publicKey === undefined && otlp === undefined && !isKept) return Option.none()
   return Option.some({
     ...options,
     publicKey,
