@@ -6,6 +6,7 @@
  */
 
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -65,6 +66,8 @@ export interface Options {
   readonly cost?: Readonly<Record<string, number>> | undefined
   /** When the first token arrived. */
   readonly completionStartTime?: Date | undefined
+  /** What the model was called with, such as `{ temperature: 0.2 }`; redacted. */
+  readonly modelParameters?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -101,6 +104,7 @@ export const Attribute = {
   usage: "langfuse.observation.usage_details",
   cost: "langfuse.observation.cost_details",
   completionStartTime: "langfuse.observation.completion_start_time",
+  modelParameters: "langfuse.observation.model.parameters",
   traceName: "langfuse.trace.name",
   traceTags: "langfuse.trace.tags",
   traceMetadata: "langfuse.trace.metadata.",
@@ -150,9 +154,10 @@ export const attributes = (options: Options): Record<string, unknown> => {
   if (options.completionStartTime !== undefined) {
     out[Attribute.completionStartTime] = JSON.stringify(options.completionStartTime)
   }
+  if (options.modelParameters !== undefined) out[Attribute.modelParameters] = Redaction.json(options.modelParameters)
   for (const key in options.metadata) {
     const value = options.metadata[key]
-    if (value !== undefined) out[metadataKey(key)] = scalar(value)
+    if (value !== undefined) out[metadataKey(key)] = Redaction.isSecretName(key) ? Redaction.mark : scalar(value)
   }
   return out
 }
@@ -237,6 +242,73 @@ export const event = (name: string, options: Options = {}): Effect.Effect<void> 
   span(Effect.void, name, { type: "event", ...options })
 
 /**
+ * What can be said of a generation: all that can be said of an observation, and what is known only from the answer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationOptions<A> extends Omit<Options, "type"> {
+  /** Reads from the answer what it says: output, usage, cost, the model that really answered. */
+  readonly answered?: ((answer: A) => Options) | undefined
+}
+
+/**
+ * Makes the call of a model an observation of type `generation`. What LangChain calls is one already, with `Langfuse.callbackHandler`.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Observation } from "holdfast"
+ *
+ * declare const complete: (prompt: string) => Promise<{ text: string; tokens: { prompt: number; completion: number } }>
+ *
+ * const ask = (prompt: string) =>
+ *   Effect.tryPromise(() => complete(prompt)).pipe(
+ *     Observation.generation("ask", {
+ *       model: "gpt-4o-mini",
+ *       modelParameters: { temperature: 0.2 },
+ *       input: prompt,
+ *       answered: ({ text, tokens }) => ({
+ *         output: text,
+ *         usage: { input: tokens.prompt, output: tokens.completion },
+ *         cost: { input: tokens.prompt * 15e-8, output: tokens.completion * 6e-7 }
+ *       })
+ *     })
+ *   )
+ * ```
+ */
+export const generation: {
+  <A>(
+    name: string,
+    options?: GenerationOptions<NoInfer<A>>
+  ): <E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    name: string,
+    options?: GenerationOptions<NoInfer<A>>
+  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: GenerationOptions<A> = {}) => {
+    const { answered, ...said } = options
+    const observed = answered === undefined ? self : Effect.tap(self, (answer) => annotate(answered(answer)))
+    return span(observed, name, { ...said, type: "generation" })
+  }
+)
+
+/**
+ * Says of the current generation that its first token has arrived, now.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const completionStarted: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (millis) =>
+  annotate({ completionStartTime: new Date(millis) })
+)
+
+/**
  * Puts the trace's attributes on every observation made inside.
  *
  * @since 0.1.0
@@ -266,7 +338,9 @@ export const traceAttributes = (options: TraceOptions): Record<string, unknown> 
   if (options.version !== undefined) out[Attribute.version] = options.version
   for (const key in options.metadata) {
     const value = options.metadata[key]
-    if (value !== undefined) out[Attribute.traceMetadata + key] = scalar(value)
+    if (value !== undefined) {
+      out[Attribute.traceMetadata + key] = Redaction.isSecretName(key) ? Redaction.mark : scalar(value)
+    }
   }
   return out
 }
@@ -282,7 +356,15 @@ export interface Score {
   readonly name: string
   /** A number, a category, or a boolean. */
   readonly value: number | string | boolean
+  /** What is scored. Default the observation. A session that the trace does not name is its trace. */
+  readonly on?: "observation" | "trace" | "session" | undefined
   readonly comment?: string | undefined
+  /** Any JSON; redacted. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** The score configuration in Langfuse by which it is checked. */
+  readonly configId?: string | undefined
+  /** What makes a later score of the same id replace this one. Default a new one. */
+  readonly id?: string | undefined
 }
 
 /**
