@@ -128,6 +128,13 @@ export class SpanContext implements OtelApi.Context {
   }
 }
 
+/** A context without the spans of ours that have ended. */
+export const open = (context: OtelApi.Context): OtelApi.Context => {
+  let current = context
+  while (current instanceof SpanContext && current.span.status._tag === "Ended") current = current.around
+  return current
+}
+
 /** The span of ours that a context stands in at once, if it does. */
 export const spanOf = (context: OtelApi.Context): BridgeSpan | undefined => bridgeSpanOf(OtelApi.trace.getSpan(context))
 

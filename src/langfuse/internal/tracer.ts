@@ -111,8 +111,12 @@ export const make = (sdk: Sdk, ended: (span: Finished) => void, options: Options
     },
     context(execution, fiber) {
       const span = fiber.currentSpan
-      if (span === undefined) return execution()
       const active = contexts.active()
+      if (span === undefined) {
+        // what was waited for in a span that has ended comes back in its context
+        const open = otelContext.open(active)
+        return open === active ? execution() : contexts.run(open, execution)
+      }
       if (span instanceof BridgeSpan) {
         const wanted = span.otelContext
         return active === wanted ? execution() : contexts.run(wanted, execution)
