@@ -180,6 +180,52 @@ export const variables: ReadonlyArray<Variable> = [
   },
   { name: "LANGFUSE_TIMEOUT", description: "how long one request may take", takes: seconds, fallback: "5" },
   {
+    name: "LANGFUSE_SAMPLE_RATE",
+    description: "which share of traces is sent",
+    takes: "a number from 0 to 1",
+    fallback: "1"
+  },
+  {
+    name: "HOLDFAST_TRACE_INPUTS",
+    description: "whether what observations were given is sent",
+    takes: "on or off",
+    fallback: "on"
+  },
+  {
+    name: "HOLDFAST_TRACE_OUTPUTS",
+    description: "whether what observations answered is sent",
+    takes: "on or off",
+    fallback: "on"
+  },
+  {
+    name: "HOLDFAST_TRACE_MAX_LENGTH",
+    description: "characters of one value; more is cut",
+    takes: "a whole number from 1 to 1000000",
+    fallback: "1000000"
+  },
+  {
+    name: "HOLDFAST_TRACE_STACKS",
+    description: "whether stack traces are sent, with paths of this machine",
+    takes: "on or off",
+    fallback: "off"
+  },
+  {
+    name: "HOLDFAST_REDACT_PATTERN",
+    description: "what else is cut out of all that is sent",
+    takes: "a regular expression that does not match the empty text"
+  },
+  {
+    name: "HOLDFAST_REDACT_FIELDS",
+    description: "fields whose values are cut out of all that is sent",
+    takes: "names of fields separated by commas, * for any letters"
+  },
+  {
+    name: "HOLDFAST_JOIN_OPENTELEMETRY",
+    description: "whether the application's own OpenTelemetry sees the same tree",
+    takes: "on or off",
+    fallback: "off"
+  },
+  {
     name: "HOLDFAST_FLUSH_TIMEOUT",
     description: "how long the end of the program waits for delivery",
     takes: seconds,

@@ -19,6 +19,7 @@ import type * as Scope from "effect/Scope"
 import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 import * as Observation from "../observability/Observation.js"
+import type * as Privacy from "../observability/Privacy.js"
 import type * as Bridge from "./internal/bridge.js"
 import * as settings from "./internal/settings.js"
 
@@ -54,9 +55,29 @@ export interface Options {
   readonly maxQueueBytes?: number | undefined
   /** Where waits what Langfuse does not take; `false` for nowhere but in memory. */
   readonly outbox?: OutboxOptions | false | undefined
+  /** What of inputs, outputs and texts leaves the process, beside the secrets that never do. */
+  readonly privacy?: PrivacyOptions | undefined
+  /**
+   * Which share of traces is sent, from 0 to 1, default 1. A trace is sent with its scores, or nothing of it: its id decides, as in Langfuse's own
+   * SDK.
+   */
+  readonly sampleRate?: number | undefined
+  /**
+   * Whether the application's own OpenTelemetry and this are one: observations stand under its active span, and it gets a span with the same ids
+   * for each, so that both show one tree. Default false: they know nothing of each other, and a trace begins here.
+   */
+  readonly joinOpenTelemetry?: boolean | undefined
   /** A second place for the observations: an OTLP endpoint that takes JSON, with a queue and an outbox of its own. */
   readonly otlp?: OtlpOptions | undefined
 }
+
+/**
+ * What may leave the process, see {@link Options.privacy}.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PrivacyOptions extends Privacy.Options {}
 
 /**
  * What waits for a server is in the database, if the layer is built where there is one of Postgres's kind (see `Database`); else in a folder.
@@ -192,6 +213,9 @@ const start = (options: Options): Effect.Effect<Started, ConfigurationError, Sco
       maxQueueBytes: options.maxQueueBytes ?? 128 * mebibyte,
       flushMillis: flushTimeout,
       trace: options.trace ?? {},
+      privacy: settings.asked(options.privacy),
+      sampleRate: options.sampleRate ?? 1,
+      joinOpenTelemetry: options.joinOpenTelemetry ?? false,
       warn,
       info: (line) => log(Effect.logInfo(line))
     })
@@ -337,6 +361,10 @@ export const layerConfig = (
  * - `LANGFUSE_FLUSH_INTERVAL`, seconds, default 0.3
  * - `LANGFUSE_TIMEOUT`, seconds a request may take, default 5
  * - `HOLDFAST_FLUSH_TIMEOUT`, seconds that the end of the program waits for delivery, default 5
+ * - `LANGFUSE_SAMPLE_RATE`, which share of traces is sent, from 0 to 1, default 1
+ * - `HOLDFAST_TRACE_INPUTS`, `HOLDFAST_TRACE_OUTPUTS`, `HOLDFAST_TRACE_STACKS`: `on` or `off`; `HOLDFAST_TRACE_MAX_LENGTH`, characters of one value;
+ *   `HOLDFAST_REDACT_PATTERN`, a regular expression; `HOLDFAST_REDACT_FIELDS`, names separated by commas: see {@link PrivacyOptions}
+ * - `HOLDFAST_JOIN_OPENTELEMETRY`: `on` or `off`, default `off`
  * - `HOLDFAST_COMPRESSION`: `auto`, `gzip` or `none`, default `auto`
  * - `HOLDFAST_OTLP_ENDPOINT`, `HOLDFAST_OTLP_HEADERS`: a second place for the observations
  * - `HOLDFAST_OUTBOX`: `on` or `off`, default `on`; `HOLDFAST_OUTBOX_MAX_MB`, default 128; `HOLDFAST_OUTBOX_MAX_AGE`, default 7 days;

@@ -6,13 +6,17 @@
  */
 
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
 import { dual, type LazyArg } from "effect/Function"
+import * as HashMap from "effect/HashMap"
 import type * as Tracer from "effect/Tracer"
 import * as ErrorInfo from "./ErrorInfo.js"
-import * as Redaction from "./Redaction.js"
+import * as said from "./internal/attributes.js"
+import * as runConfig from "./internal/runConfig.js"
 
 /**
  * What kind of work an observation stands for, as Langfuse names them.
@@ -65,6 +69,8 @@ export interface Options {
   readonly cost?: Readonly<Record<string, number>> | undefined
   /** When the first token arrived. */
   readonly completionStartTime?: Date | undefined
+  /** What the model was called with, such as `{ temperature: 0.2 }`; redacted. */
+  readonly modelParameters?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -90,46 +96,7 @@ export interface TraceOptions {
  * @since 0.1.0
  * @category attributes
  */
-export const Attribute = {
-  type: "langfuse.observation.type",
-  level: "langfuse.observation.level",
-  statusMessage: "langfuse.observation.status_message",
-  input: "langfuse.observation.input",
-  output: "langfuse.observation.output",
-  metadata: "langfuse.observation.metadata.",
-  model: "langfuse.observation.model.name",
-  usage: "langfuse.observation.usage_details",
-  cost: "langfuse.observation.cost_details",
-  completionStartTime: "langfuse.observation.completion_start_time",
-  traceName: "langfuse.trace.name",
-  traceTags: "langfuse.trace.tags",
-  traceMetadata: "langfuse.trace.metadata.",
-  sessionId: "session.id",
-  userId: "user.id",
-  environment: "langfuse.environment",
-  release: "langfuse.release",
-  version: "langfuse.version"
-} as const
-
-const maxKeys = 1_000
-const metadataKeys = new Map<string, string>()
-
-/** The attribute's name of a metadata key. A text put together anew each time is hashed anew each time. */
-const metadataKey = (key: string): string => {
-  const known = metadataKeys.get(key)
-  if (known !== undefined) return known
-  const name = Attribute.metadata + key
-  if (metadataKeys.size < maxKeys) metadataKeys.set(key, name)
-  return name
-}
-
-/** A metadata value as an attribute: numbers and booleans stay, text is redacted, all else becomes redacted JSON. */
-const scalar = (value: unknown): string | number | boolean =>
-  typeof value === "number" || typeof value === "boolean"
-    ? value
-    : typeof value === "string"
-      ? Redaction.text(value)
-      : Redaction.json(value)
+export const Attribute = said.Attribute
 
 /**
  * The span attributes that say it.
@@ -137,25 +104,7 @@ const scalar = (value: unknown): string | number | boolean =>
  * @since 0.1.0
  * @category attributes
  */
-export const attributes = (options: Options): Record<string, unknown> => {
-  const out: Record<string, unknown> = {}
-  if (options.type !== undefined) out[Attribute.type] = options.type
-  if (options.level !== undefined) out[Attribute.level] = options.level
-  if (options.statusMessage !== undefined) out[Attribute.statusMessage] = Redaction.text(options.statusMessage)
-  if (options.input !== undefined) out[Attribute.input] = Redaction.json(options.input)
-  if (options.output !== undefined) out[Attribute.output] = Redaction.json(options.output)
-  if (options.model !== undefined) out[Attribute.model] = options.model
-  if (options.usage !== undefined) out[Attribute.usage] = JSON.stringify(options.usage)
-  if (options.cost !== undefined) out[Attribute.cost] = JSON.stringify(options.cost)
-  if (options.completionStartTime !== undefined) {
-    out[Attribute.completionStartTime] = JSON.stringify(options.completionStartTime)
-  }
-  for (const key in options.metadata) {
-    const value = options.metadata[key]
-    if (value !== undefined) out[metadataKey(key)] = scalar(value)
-  }
-  return out
-}
+export const attributes: (options: Options) => Record<string, unknown> = said.attributes
 
 /**
  * The status message of what was interrupted.
@@ -199,8 +148,8 @@ export const annotate = (options: Options | LazyArg<Options>): Effect.Effect<voi
   Effect.withFiberRuntime((fiber) => {
     const span = fiber.currentSpan
     if (span === undefined || span._tag !== "Span") return Effect.void
-    const said = attributes(typeof options === "function" ? options() : options)
-    for (const name in said) span.attribute(name, said[name])
+    const all = attributes(typeof options === "function" ? options() : options)
+    for (const name in all) span.attribute(name, all[name])
     return Effect.void
   })
 
@@ -237,6 +186,73 @@ export const event = (name: string, options: Options = {}): Effect.Effect<void> 
   span(Effect.void, name, { type: "event", ...options })
 
 /**
+ * What can be said of a generation: all that can be said of an observation, and what is known only from the answer.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface GenerationOptions<A> extends Omit<Options, "type"> {
+  /** Reads from the answer what it says: output, usage, cost, the model that really answered. */
+  readonly answered?: ((answer: A) => Options) | undefined
+}
+
+/**
+ * Makes the call of a model an observation of type `generation`. What LangChain calls is one already, with `Langfuse.callbackHandler`.
+ *
+ * @since 0.1.0
+ * @category operators
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Observation } from "holdfast"
+ *
+ * declare const complete: (prompt: string) => Promise<{ text: string; tokens: { prompt: number; completion: number } }>
+ *
+ * const ask = (prompt: string) =>
+ *   Effect.tryPromise(() => complete(prompt)).pipe(
+ *     Observation.generation("ask", {
+ *       model: "gpt-4o-mini",
+ *       modelParameters: { temperature: 0.2 },
+ *       input: prompt,
+ *       answered: ({ text, tokens }) => ({
+ *         output: text,
+ *         usage: { input: tokens.prompt, output: tokens.completion },
+ *         cost: { input: tokens.prompt * 15e-8, output: tokens.completion * 6e-7 }
+ *       })
+ *     })
+ *   )
+ * ```
+ */
+export const generation: {
+  <A>(
+    name: string,
+    options?: GenerationOptions<NoInfer<A>>
+  ): <E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    name: string,
+    options?: GenerationOptions<NoInfer<A>>
+  ): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, name: string, options: GenerationOptions<A> = {}) => {
+    const { answered, ...known } = options
+    const observed = answered === undefined ? self : Effect.tap(self, (answer) => annotate(answered(answer)))
+    return span(observed, name, { ...known, type: "generation" })
+  }
+)
+
+/**
+ * Says of the current generation that its first token has arrived, now.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const completionStarted: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (millis) =>
+  annotate({ completionStartTime: new Date(millis) })
+)
+
+/**
  * Puts the trace's attributes on every observation made inside.
  *
  * @since 0.1.0
@@ -250,26 +266,31 @@ export const withTrace: {
 )
 
 /**
+ * Puts on every observation made inside what a LangGraph or LangChain config says of the trace: `langfuse_user_id`, `langfuse_session_id`,
+ * `langfuse_tags` and `langfuse_trace_name` in `configurable` or `metadata` (or `langfuseUserId`, ... as Langfuse's handler for JavaScript has
+ * them). The session is the thread (`configurable.thread_id`), unless the config or a `withTrace` around says another.
+ *
+ * @since 0.1.0
+ * @category operators
+ */
+export const withConfig: {
+  (config: unknown): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, config: unknown): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, config: unknown) =>
+  Effect.withFiberRuntime<A, E, R>((fiber) => {
+    const annotations = fiber.getFiberRef(FiberRef.currentTracerSpanAnnotations)
+    const options = runConfig.traceOf(config, HashMap.has(annotations, Attribute.sessionId))
+    return options === undefined ? self : withTrace(self, options)
+  })
+)
+
+/**
  * The span attributes that say it of a whole trace.
  *
  * @since 0.1.0
  * @category attributes
  */
-export const traceAttributes = (options: TraceOptions): Record<string, unknown> => {
-  const out: Record<string, unknown> = {}
-  if (options.name !== undefined) out[Attribute.traceName] = options.name
-  if (options.sessionId !== undefined) out[Attribute.sessionId] = options.sessionId
-  if (options.userId !== undefined) out[Attribute.userId] = options.userId
-  if (options.tags !== undefined) out[Attribute.traceTags] = options.tags
-  if (options.environment !== undefined) out[Attribute.environment] = options.environment
-  if (options.release !== undefined) out[Attribute.release] = options.release
-  if (options.version !== undefined) out[Attribute.version] = options.version
-  for (const key in options.metadata) {
-    const value = options.metadata[key]
-    if (value !== undefined) out[Attribute.traceMetadata + key] = scalar(value)
-  }
-  return out
-}
+export const traceAttributes: (options: TraceOptions) => Record<string, unknown> = said.traceAttributes
 
 /**
  * A figure about an observation.
@@ -282,7 +303,15 @@ export interface Score {
   readonly name: string
   /** A number, a category, or a boolean. */
   readonly value: number | string | boolean
+  /** What is scored. Default the observation. A session that the trace does not name is its trace. */
+  readonly on?: "observation" | "trace" | "session" | undefined
   readonly comment?: string | undefined
+  /** Any JSON; redacted. */
+  readonly metadata?: Readonly<Record<string, unknown>> | undefined
+  /** The score configuration in Langfuse by which it is checked. */
+  readonly configId?: string | undefined
+  /** What makes a later score of the same id replace this one. Default a new one. */
+  readonly id?: string | undefined
 }
 
 /**

@@ -5,29 +5,18 @@
  */
 import * as Inspectable from "effect/Inspectable"
 import * as Redacted from "effect/Redacted"
+import * as secrets from "./internal/secrets.js"
 
-const mark = "<redacted>"
+/**
+ * What stands in the place of a secret.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const mark = "<redacted>"
 
-/** Shapes of secrets in free text: each keeps its first group and loses the rest. */
-const shapes: ReadonlyArray<RegExp> = [
-  // API keys by prefix: OpenAI and Anthropic (sk-...), Langfuse (pk-lf-, sk-lf-), GitHub, Slack, AWS, Google
-  /()\b(?:sk|pk|rk)-(?:[a-z]{1,8}-)*[A-Za-z0-9_-]{8,}/g,
-  /()\b(?:gh[opsur]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|xox[abprs]-[A-Za-z0-9-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})/g,
-  // Authorization values
-  /\b((?:Bearer|Basic)\s+)[A-Za-z0-9+/=._~-]{8,}/gi,
-  // the password of a URL
-  /(\b[a-z][a-z0-9+.-]*:\/\/[^\s:@/]*:)[^\s@/]+(?=@)/gi,
-  // JSON web tokens
-  /()\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*/g,
-  // name=value and "name": "value" of what is called a secret, also inside JSON text that is itself in a JSON string
-  /((?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token|password|passwd|client[_-]?secret)(?:\\*["'])?\s*[:=]\s*(?:\\*["'])?)(?:[^\s"',;&}\\]|\\+[^\s"',;&}\\])+/gi
-]
-
-/** What every shape above has in it. One look for all of them: most texts have none. */
-const hint = /[spr]k-|gh[opsur]_|github_pat_|xox|akia|aiza|bearer|basic|:\/\/|eyj|key|token|passw|secret/i
-
-const secretField =
-  /^(?:.*(?:api[_-]?key|secret|password|passwd|authorization|access[_-]?token|auth[_-]?token|credential).*)$/i
+/** `password=x` is the shortest that is looked for, but for the password of a URL. */
+const minLength = 8
 
 /**
  * Cuts known shapes of secrets out of a text.
@@ -36,11 +25,42 @@ const secretField =
  * @category redaction
  */
 export const text = (value: string): string =>
-  hint.test(value) ? shapes.reduce((out, shape) => out.replace(shape, `$1${mark}`), value) : value
+  value.length >= minLength && secrets.mayHold(value)
+    ? secrets.shapes.reduce((out, shape) => out.replace(shape, `$1${mark}`), value)
+    : value
 
 /**
- * A value as JSON text, with secrets cut out: fields that are named like a secret, `Redacted` values, and known shapes in any string.
- * Cycles, bigints and values that cannot be serialised are named, never thrown.
+ * Whether a field, header or attribute of this name holds a secret, whatever its value looks like.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isSecretName: (name: string) => boolean = secrets.isSecretName
+
+/**
+ * Finds `name=value` and `"name": "value"` in a text, for names that are given as a regular expression. Each match keeps its first group, which
+ * ends where the value begins.
+ *
+ * @since 0.1.0
+ * @category redaction
+ */
+export const assignment: (names: string) => RegExp = secrets.assignment
+
+/** A pair or a list of names and values in turn, as raw headers are: whether the text before is the name of a secret, and nothing else. */
+const isSecretAfter = (before: unknown): boolean =>
+  typeof before === "string" &&
+  /^[\w-]{0,40}(?:key|token|secret|password|authorization|cookie|credentials?)$/i.test(before) &&
+  isSecretName(before)
+
+/** `{ name: "x-api-key", value }`, as headers and settings are often written. */
+const holdsSecretValue = (value: object): boolean => {
+  const name = "name" in value ? value.name : "key" in value ? value.key : undefined
+  return "value" in value && typeof name === "string" && isSecretName(name)
+}
+
+/**
+ * A value as JSON text, with secrets cut out: fields that are named like a secret with all that is in them, `Redacted` values, and known shapes
+ * in any string or field name. Cycles, bigints and values that cannot be serialised are named, never thrown.
  *
  * @since 0.1.0
  * @category redaction
@@ -48,26 +68,64 @@ export const text = (value: string): string =>
 export const json = (value: unknown): string => {
   if (typeof value === "number" || typeof value === "boolean") return JSON.stringify(value)
   const seen: Array<object> = []
-  const clean = (field: string, current: unknown): unknown => {
-    if (typeof current === "string") return secretField.test(field) ? mark : text(current)
-    if (typeof current === "bigint") return `${current}`
+  const clean = (isSecret: boolean, current: unknown): unknown => {
+    if (typeof current === "string") return isSecret ? mark : text(current)
+    if (typeof current === "number") return isSecret ? mark : current
+    if (typeof current === "bigint") return isSecret ? mark : `${current}`
     if (typeof current === "function" || typeof current === "symbol") return Inspectable.toStringUnknown(current)
     if (typeof current !== "object" || current === null) return current
     if (Redacted.isRedacted(current)) return mark
     if (seen.includes(current)) return "<circular>"
     seen.push(current)
     try {
-      if ("toJSON" in current && typeof current.toJSON === "function") return clean(field, current.toJSON())
-      if (current instanceof Error) return { name: current.name, message: text(current.message) }
-      if (current instanceof Map) return clean(field, Object.fromEntries(current))
-      if (current instanceof Set) return clean(field, [...current])
-      if (Array.isArray(current)) return current.map((item) => clean(field, item))
-      return Object.fromEntries(Object.entries(current).map(([key, item]) => [key, clean(key, item)]))
+      if ("toJSON" in current && typeof current.toJSON === "function") return clean(isSecret, current.toJSON())
+      if (current instanceof Error) return { name: current.name, message: clean(isSecret, current.message) }
+      if (current instanceof Map) return clean(isSecret, Object.fromEntries(current))
+      if (current instanceof Set) return clean(isSecret, [...current])
+      if (Array.isArray(current)) {
+        return current.map((item, index) =>
+          clean(isSecret || (typeof item === "string" && isSecretAfter(current[index - 1])), item)
+        )
+      }
+      const isHeld = holdsSecretValue(current)
+      return Object.fromEntries(
+        Object.entries(current).map(([key, item]) => [
+          text(key),
+          clean(isSecret || isSecretName(key) || (isHeld && key === "value"), item)
+        ])
+      )
     } catch (error) {
       return `<unserialisable: ${text(String(error))}>`
     } finally {
       seen.pop()
     }
   }
-  return JSON.stringify(clean("", value)) ?? "undefined"
+  return JSON.stringify(clean(false, value)) ?? "undefined"
+}
+
+/** Frames of a stack, also in JSON text: lines that begin with `at` and end with a place. */
+const frames = /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?:\d+:\d+\)?)+/g
+
+/**
+ * Cuts the frames of stack traces out of a text: they are paths of this machine.
+ *
+ * @since 0.1.0
+ * @category redaction
+ */
+export const withoutStack = (value: string): string => (value.includes(" at ") ? value.replace(frames, "") : value)
+
+/**
+ * A text of at most so many characters; a longer one is cut, and says how much is missing.
+ *
+ * @since 0.1.0
+ * @category redaction
+ */
+export const bounded = (value: string, maxLength: number): string => {
+  if (value.length <= maxLength || (value.length < maxLength + 80 && /… <cut: \d+ of \d+ characters>$/.test(value))) {
+    return value
+  }
+  // not between the halves of one character
+  const isHigh = (value.charCodeAt(maxLength - 1) & 0xfc00) === 0xd800
+  const kept = value.slice(0, isHigh ? maxLength - 1 : maxLength)
+  return `${kept}… <cut: ${value.length - kept.length} of ${value.length} characters>`
 }

@@ -5,11 +5,13 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
 import * as outcome from "./internal/outcome.js"
+import * as w3c from "./internal/traceparent.js"
 import * as tree from "./internal/tree.js"
 import * as Observation from "./Observation.js"
 
@@ -291,6 +293,62 @@ export const layerRecorder = (options?: RecorderOptions): Layer.Layer<Recorder> 
       )
     })
   )
+
+/**
+ * The span that a W3C `traceparent` header names; nothing for what is none.
+ *
+ * @since 0.1.0
+ * @category propagation
+ */
+export const fromTraceparent: (header: string) => Option.Option<Tracer.ExternalSpan> = w3c.parse
+
+/**
+ * The current span as a W3C `traceparent` header, for a request to whoever goes on with the trace. Nothing outside of any span.
+ *
+ * @since 0.1.0
+ * @category propagation
+ */
+export const traceparent: Effect.Effect<Option.Option<string>> = Effect.map(
+  Effect.option(Effect.currentParentSpan),
+  Option.flatMap(w3c.format)
+)
+
+/**
+ * Goes on with the trace of a `traceparent` header: observations made inside stand under the span that it names. A header that is absent or none
+ * at all changes nothing. Whether the trace is sent is not the header's to say: its id decides, in every process alike.
+ *
+ * @since 0.1.0
+ * @category propagation
+ * @example
+ * ```ts
+ * import { Effect, Option } from "effect"
+ * import { Observation, Trace } from "holdfast"
+ *
+ * declare const handle: (body: string) => Effect.Effect<string>
+ *
+ * // in: a request's header
+ * const serve = (headers: Headers, body: string) =>
+ *   handle(body).pipe(Observation.span("request"), Trace.withTraceparent(headers.get("traceparent")))
+ *
+ * // out: a request's header
+ * const ask = Effect.flatMap(Trace.traceparent, (header) =>
+ *   Effect.promise((signal) =>
+ *     fetch("https://other.example.com", {
+ *       headers: Option.match(header, { onNone: () => ({}), onSome: (traceparent) => ({ traceparent }) }),
+ *       signal
+ *     })
+ *   )
+ * )
+ * ```
+ */
+export const withTraceparent: {
+  (header: string | null | undefined): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, header: string | null | undefined): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, header: string | null | undefined) => {
+  const span = fromTraceparent(header ?? "")
+  // the span only adds what it then provides: R is as it was
+  return Option.isNone(span) ? self : (Effect.withParentSpan(self, span.value) as Effect.Effect<A, E, R>)
+})
 
 /**
  * How a tree is drawn.

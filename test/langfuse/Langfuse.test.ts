@@ -153,6 +153,74 @@ describe("Langfuse: the tree", () => {
     })
   )
 
+  it.scopedLive("scores the observation, its trace or its session; a session that nobody named is the trace", () =>
+    Effect.gen(function* () {
+      const all = (name: string) =>
+        Effect.forEach(["observation", "trace", "session"] as const, (on) =>
+          Observation.score({ name, value: 0.5, on, configId: "config-1", metadata: { by: "judge", token: "abc" } })
+        )
+      const server = yield* traced(
+        Effect.zipRight(
+          Effect.withSpan(all("named"), "inner").pipe(
+            Effect.withSpan("outer"),
+            Observation.withTrace({ sessionId: "s-1" })
+          ),
+          Effect.withSpan(all("bare"), "bare")
+        )
+      )
+      const idsOf = (name: string) => {
+        const row = server.observations().find((it) => it.name === name)
+        return { traceId: row?.traceId, observationId: row?.id }
+      }
+      const of = (name: string) =>
+        server
+          .scores()
+          .filter((score) => score.name === name)
+          .map(({ observationId, sessionId, traceId }) => ({ observationId, sessionId, traceId }))
+      const inner = { ...idsOf("inner"), sessionId: undefined }
+      assert.deepStrictEqual(of("named"), [
+        inner,
+        { ...inner, observationId: undefined },
+        { observationId: undefined, sessionId: "s-1", traceId: undefined }
+      ])
+      const bare = { ...idsOf("bare"), sessionId: undefined }
+      assert.deepStrictEqual(of("bare"), [
+        bare,
+        { ...bare, observationId: undefined },
+        { ...bare, observationId: undefined }
+      ])
+      assert.deepInclude(server.scores()[0], { configId: "config-1", metadata: { by: "judge", token: "<redacted>" } })
+    })
+  )
+
+  it.scopedLive("says of a generation its model, usage, cost and first token", () =>
+    Effect.gen(function* () {
+      const server = yield* traced(
+        Effect.as(Observation.completionStarted, { text: "yes", tokens: 12 }).pipe(
+          Observation.generation("ask", {
+            model: "gpt-4o-mini",
+            modelParameters: { temperature: 0.2 },
+            input: "well?",
+            answered: ({ text, tokens }) => ({
+              model: "gpt-4o-mini-2026",
+              output: text,
+              usage: { input: 3, output: tokens },
+              cost: { total: 0.001 }
+            })
+          })
+        )
+      )
+      const [row] = server.observations()
+      assert.deepInclude(row, { type: "generation", model: "gpt-4o-mini-2026", input: "well?", output: "yes" })
+      const said = (name: string) => JSON.parse(String(row?.attributes[`langfuse.observation.${name}`]))
+      assert.deepStrictEqual(said("usage_details"), { input: 3, output: 12 })
+      assert.deepStrictEqual(said("cost_details"), { total: 0.001 })
+      assert.deepStrictEqual(said("model.parameters"), { temperature: 0.2 })
+      const first = BigInt(Date.parse(said("completion_start_time"))) * 1_000_000n
+      assert.isTrue(first >= (row?.startNanos ?? 0n) - 1_000_000n && first <= (row?.endNanos ?? 0n))
+    })
+  )
+
   it.scopedLive("composes with a recorder on top: both see the same spans and scores, once", () =>
     Effect.gen(function* () {
       const server = yield* LangfuseServer.make()

@@ -33,12 +33,17 @@ export interface StoredObservation {
 export interface StoredScore {
   /** What makes one that comes twice one. */
   readonly id: string
-  readonly traceId: string
-  readonly observationId: string
+  /** Absent on a session's. */
+  readonly traceId?: string
+  /** Absent on a trace's or session's. */
+  readonly observationId?: string
+  readonly sessionId?: string
   readonly name: string
   readonly value: number | string
   readonly dataType: string
   readonly comment: string | undefined
+  readonly configId?: string
+  readonly metadata?: unknown
 }
 
 /**
@@ -183,14 +188,19 @@ const scoresOf = (body: unknown): ReadonlyArray<StoredScore> =>
     const value = score["value"]
     if (typeof value !== "number" && typeof value !== "string") throw new Error("a score's value")
     must(score["id"], /^[0-9a-f-]{36}$/, "a score's id")
+    const [traceId, observationId, sessionId] = [score["traceId"], score["observationId"], score["sessionId"]]
+    if ((traceId === undefined) === (sessionId === undefined)) throw new Error("a score is of a trace or of a session")
     return {
       id: eventId,
-      traceId: must(score["traceId"], /^[0-9a-f]{32}$/, "traceId"),
-      observationId: must(score["observationId"], /^[0-9a-f]{16}$/, "observationId"),
+      ...(traceId === undefined ? {} : { traceId: must(traceId, /^[0-9a-f]{32}$/, "traceId") }),
+      ...(observationId === undefined ? {} : { observationId: must(observationId, /^[0-9a-f]{16}$/, "observationId") }),
+      ...(sessionId === undefined ? {} : { sessionId: must(sessionId, /^[\x20-\x7e]{1,200}$/, "sessionId") }),
       name: must(score["name"], /./, "a score's name"),
       value,
       dataType: must(score["dataType"], /^(NUMERIC|BOOLEAN|CATEGORICAL)$/, "dataType"),
-      comment: text(score["comment"])
+      comment: text(score["comment"]),
+      ...(score["configId"] === undefined ? {} : { configId: must(score["configId"], /./, "configId") }),
+      ...(score["metadata"] === undefined ? {} : { metadata: score["metadata"] })
     }
   })
 

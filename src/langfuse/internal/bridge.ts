@@ -1,16 +1,18 @@
 import type { CallbackHandler } from "@langfuse/langchain"
 import { getLangfuseTracerProvider, setLangfuseTracerProvider } from "@langfuse/tracing"
-import { resourceFromAttributes } from "@opentelemetry/resources"
-import { AlwaysOnSampler } from "@opentelemetry/sdk-trace-base"
-import { NodeTracerProvider } from "@opentelemetry/sdk-trace-node"
 import * as Effect from "effect/Effect"
 import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
+import * as Privacy from "../../observability/Privacy.js"
+import * as careful from "./careful.js"
 import * as exporter from "./exporter.js"
 import * as otlp from "./otlp.js"
+import * as provider from "./provider.js"
 import * as scores from "./scores.js"
-import { SdkSpans } from "./sdkSpans.js"
+import { SdkSpans, shaped } from "./sdkSpans.js"
+import { BridgeSpan } from "./span.js"
 import * as bridgeTracer from "./tracer.js"
+import * as twins from "./twins.js"
 
 /** The name of the service, and the scope of Effect's spans. */
 const scope = "holdfast"
@@ -18,6 +20,11 @@ const scope = "holdfast"
 /** @internal */
 export interface Options extends exporter.Options {
   readonly trace: Observation.TraceOptions
+  /** Nothing where nothing was asked for: what is not asked for costs nothing. */
+  readonly privacy: Privacy.Options | undefined
+  /** From 0 to 1. */
+  readonly sampleRate: number
+  readonly joinOpenTelemetry: boolean
 }
 
 /** @internal */
@@ -40,24 +47,32 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
   Effect.sync(() => {
     const out = exporter.make(options)
     const resource = { "service.name": scope }
-    const encode = otlp.encoder(resource, scope)
-    const base = Observation.traceAttributes(options.trace)
-    const sdkSpans = new SdkSpans(base, (span) => out.observation(otlp.encodeSpan(span)))
-    const provider = new NodeTracerProvider({
-      resource: resourceFromAttributes(resource),
-      // not what OTEL_TRACES_SAMPLER or an application's unsampled span says: a failure that is not seen is a bug
-      sampler: new AlwaysOnSampler(),
-      spanLimits: { attributeCountLimit: 512 },
-      spanProcessors: [sdkSpans]
+    const privacy = options.privacy === undefined ? undefined : Privacy.make(options.privacy)
+    const manner: otlp.Manner = { privacy, stacks: options.privacy?.stackTraces === true }
+    const encode = otlp.encoder(resource, scope, manner)
+    const said = Observation.traceAttributes(options.trace)
+    const { sampler, samples } = provider.sampling(options.sampleRate)
+    const sdkSpans = new SdkSpans({
+      base: privacy === undefined ? said : shaped(privacy, said),
+      privacy,
+      joined: options.joinOpenTelemetry,
+      samples,
+      ended: (span) => out.observation(otlp.encodeSpan(span, manner))
     })
-    // the SDK's own functions (`observe`, LangChain's handler) make their spans with it; no global OpenTelemetry provider is touched
-    setLangfuseTracerProvider(provider)
+    // the SDK's own functions (`observe`, LangChain's handler) make their spans with it
+    const sdkProvider = provider.make(resource, sampler, sdkSpans)
+    setLangfuseTracerProvider(sdkProvider)
 
     let handler: Promise<CallbackHandler> | undefined
     return {
-      tracer: bridgeTracer.make(sdkSpans, (span) => out.observation(encode(span))),
+      tracer: bridgeTracer.make(sdkSpans, (span) => out.observation(encode(span)), {
+        spans: careful.spans(manner),
+        twins: options.joinOpenTelemetry ? twins.make(scope) : undefined
+      }),
       score: (score, span) => {
-        if (span.sampled) out.score(scores.encode(score, span, options.trace.environment))
+        if (!span.sampled) return
+        const trace = span instanceof BridgeSpan ? span.trace : {}
+        out.score(scores.encode(score, span, trace, { environment: options.trace.environment, privacy }))
       },
       callbackHandler: () => {
         handler ??= import("./callbackHandler.js").then(
@@ -71,7 +86,7 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
         await out.flush(timeoutMillis)
       },
       close: () => {
-        if (getLangfuseTracerProvider() === provider) setLangfuseTracerProvider(null)
+        if (getLangfuseTracerProvider() === sdkProvider) setLangfuseTracerProvider(null)
         void sdkSpans.shutdown()
         return out.close()
       }

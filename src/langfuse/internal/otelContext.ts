@@ -51,6 +51,12 @@ export const contexts = (): Contexts => {
   return manager ?? applications
 }
 
+const flagsOf = (sampled: boolean): OtelApi.TraceFlags =>
+  sampled ? OtelApi.TraceFlags.SAMPLED : OtelApi.TraceFlags.NONE
+
+/** Where a context keeps the nearest span of ours, when one of somebody else's is active in it. */
+const oursKey = OtelApi.createContextKey("holdfast span")
+
 /** A span of ours as OpenTelemetry's code sees it: a parent for its own, and something to say attributes of. It ends when ours does. */
 class SpanView implements OtelApi.Span {
   readonly span: BridgeSpan
@@ -61,9 +67,10 @@ class SpanView implements OtelApi.Span {
   get attributes(): OtelApi.Attributes {
     return Object.fromEntries(this.span.attributes) as OtelApi.Attributes // a bridge span holds nothing else
   }
+  /** As one from elsewhere: an application's own exporter must not wait for a span that it is never given. */
   spanContext(): OtelApi.SpanContext {
-    const { spanId, traceId } = this.span
-    return { spanId, traceId, traceFlags: OtelApi.TraceFlags.SAMPLED }
+    const { sampled, spanId, traceId } = this.span
+    return { spanId, traceId, traceFlags: flagsOf(sampled), isRemote: true }
   }
   setAttribute(key: string, value: OtelApi.AttributeValue): this {
     this.span.attribute(key, value)
@@ -111,7 +118,8 @@ export class SpanContext implements OtelApi.Context {
     return this.view
   }
   setValue(key: symbol, value: unknown): OtelApi.Context {
-    return this.around.setValue(spanKey, this.getValue(spanKey)).setValue(key, value)
+    const view = this.getValue(spanKey)
+    return this.around.setValue(spanKey, view).setValue(oursKey, view).setValue(key, value)
   }
   deleteValue(key: symbol): OtelApi.Context {
     return key === spanKey
@@ -120,19 +128,29 @@ export class SpanContext implements OtelApi.Context {
   }
 }
 
+/** A context without the spans of ours that have ended. */
+export const open = (context: OtelApi.Context): OtelApi.Context => {
+  let current = context
+  while (current instanceof SpanContext && current.span.status._tag === "Ended") current = current.around
+  return current
+}
+
 /** The span of ours that a context stands in at once, if it does. */
-export const spanOf = (context: OtelApi.Context): BridgeSpan | undefined => {
-  const active = OtelApi.trace.getSpan(context)
-  return active instanceof SpanView ? active.span : undefined
+export const spanOf = (context: OtelApi.Context): BridgeSpan | undefined => bridgeSpanOf(OtelApi.trace.getSpan(context))
+
+/** The span of ours that one of OpenTelemetry's stands for, if it does. */
+export const bridgeSpanOf = (span: OtelApi.Span | undefined): BridgeSpan | undefined =>
+  span instanceof SpanView ? span.span : undefined
+
+/** The nearest span of ours around somebody else's, as OpenTelemetry's code sees it. */
+export const around = (context: OtelApi.Context): OtelApi.Span | undefined => {
+  const ours = context.getValue(oursKey)
+  return ours instanceof SpanView ? ours : undefined
 }
 
 /** A context for what runs in a span that came from elsewhere. */
-export const external = (around: OtelApi.Context, { sampled, spanId, traceId }: Tracer.AnySpan): OtelApi.Context =>
-  OtelApi.trace.setSpanContext(around, {
-    spanId,
-    traceId,
-    traceFlags: sampled ? OtelApi.TraceFlags.SAMPLED : OtelApi.TraceFlags.NONE
-  })
+export const external = (context: OtelApi.Context, { sampled, spanId, traceId }: Tracer.AnySpan): OtelApi.Context =>
+  OtelApi.trace.setSpanContext(context, { spanId, traceId, traceFlags: flagsOf(sampled) })
 
 /** A span of OpenTelemetry's as a parent of Effect's. */
 export const parentOf = (

@@ -3,59 +3,87 @@ import type { ReadableSpan } from "@opentelemetry/sdk-trace-base"
 import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
 import * as Observation from "../../observability/Observation.js"
+import * as Privacy from "../../observability/Privacy.js"
 import * as Redaction from "../../observability/Redaction.js"
 import type { Item, Waiting } from "./item.js"
 import type { Outcome } from "./outcome.js"
 import { appRoot } from "./sdkSpans.js"
 import type { Finished } from "./span.js"
 
+/** What may be sent, beside what never is. */
+export interface Manner {
+  readonly privacy: Privacy.Privacy | undefined
+  /** Whether stack traces and places in the program are. */
+  readonly stacks: boolean
+}
+
+/** Of one text: secrets and, unless they are asked for, stack traces cut out, and no more of it than Langfuse takes. */
+const cleaned = (value: string, stacks: boolean): string =>
+  Redaction.bounded(Redaction.text(stacks ? value : Redaction.withoutStack(value)), Privacy.longest)
+
 /** OTLP's AnyValue as JSON text, secrets cut out; nothing for what it cannot hold. */
-const anyValue = (value: unknown): string | undefined => {
-  if (typeof value === "string") return `{"stringValue":${JSON.stringify(Redaction.text(value))}}`
+const anyValue = (value: unknown, stacks: boolean): string | undefined => {
+  if (typeof value === "string") return `{"stringValue":${JSON.stringify(cleaned(value, stacks))}}`
   if (typeof value === "boolean") return `{"boolValue":${value}}`
   if (typeof value === "number") {
     if (!Number.isFinite(value)) return `{"stringValue":"${value}"}`
     return Number.isSafeInteger(value) ? `{"intValue":${value}}` : `{"doubleValue":${value}}`
   }
   if (Array.isArray(value)) {
-    return `{"arrayValue":{"values":[${value.flatMap((item) => anyValue(item) ?? []).join(",")}]}}`
+    return `{"arrayValue":{"values":[${value.flatMap((item) => anyValue(item, stacks) ?? []).join(",")}]}}`
   }
   return undefined
 }
 
 /** Where in the program it was, with paths of this machine: nobody's business elsewhere. */
-const isLocation = (key: string): boolean => key.startsWith("code.") || key === "exception.stacktrace"
+const isLocation = (name: string): boolean => name.startsWith("code.") || name === "exception.stacktrace"
 
-const maxKeys = 1_000
-const keys = new Map<string, string | undefined>()
-
-/** How an attribute of this name begins in JSON, or nothing if it is not sent. The names are few, and the same in every span. */
-const beginning = (key: string): string | undefined => {
-  if (keys.has(key)) return keys.get(key)
-  const text = isLocation(key) ? undefined : `{"key":${JSON.stringify(key)},"value":`
-  if (keys.size < maxKeys) keys.set(key, text)
-  return text
+/** What is known of an attribute by its name. */
+interface Key {
+  /** How it begins in JSON. */
+  readonly begins: string
+  readonly isLocation: boolean
+  readonly isSecret: boolean
 }
 
+const maxKeys = 1_000
+const keys = new Map<string, Key>()
+
+/** The names are few, and the same in every span. */
+const keyOf = (name: string): Key => {
+  const known = keys.get(name)
+  if (known !== undefined) return known
+  const key = {
+    begins: `{"key":${JSON.stringify(Redaction.text(name))},"value":`,
+    isLocation: isLocation(name),
+    isSecret: Redaction.isSecretName(name.slice(name.lastIndexOf(".") + 1))
+  }
+  if (keys.size < maxKeys) keys.set(name, key)
+  return key
+}
+
+const secret = `{"stringValue":"${Redaction.mark}"}`
+
 /** One of OTLP's KeyValues, with the comma before it if it is not the first. */
-const append = (list: string, key: string, value: unknown): string => {
-  const begins = beginning(key)
-  const text = begins === undefined ? undefined : anyValue(value)
+const append = (list: string, name: string, value: unknown, stacks: boolean): string => {
+  const key = keyOf(name)
+  if (key.isLocation && !stacks) return list
+  const text = key.isSecret && typeof value !== "boolean" ? secret : anyValue(value, stacks)
   if (text === undefined) return list
-  return list === "" ? `${begins}${text}}` : `${list},${begins}${text}}`
+  return list === "" ? `${key.begins}${text}}` : `${list},${key.begins}${text}}`
 }
 
 const nanos = ([seconds, rest]: HrTime): string => `${seconds}${String(rest).padStart(9, "0")}`
 
 /** Level and status message are the ones that were said, not OpenTelemetry's reading of the exit. */
-const statusOf = (level: unknown, message: unknown): string => {
+const statusOf = (level: unknown, message: unknown, stacks: boolean): string => {
   if (level !== "ERROR") return `{"code":0}`
-  return typeof message === "string" ? `{"code":2,"message":${JSON.stringify(Redaction.text(message))}}` : `{"code":2}`
+  return typeof message === "string" ? `{"code":2,"message":${JSON.stringify(cleaned(message, stacks))}}` : `{"code":2}`
 }
 
 const groupOf = (resource: Readonly<Record<string, unknown>>, name: string, version?: string | undefined): string => {
   let attributes = ""
-  for (const key in resource) attributes = append(attributes, key, resource[key])
+  for (const key in resource) attributes = append(attributes, key, resource[key], false)
   const scope = version === undefined ? { name } : { name, version }
   return `{"resource":{"attributes":[${attributes}],"droppedAttributesCount":0},"scope":${JSON.stringify(scope)}}`
 }
@@ -66,34 +94,41 @@ const groupOf = (resource: Readonly<Record<string, unknown>>, name: string, vers
  *
  * @internal
  */
-export const encodeSpan = (span: ReadableSpan): Waiting => {
+export const encodeSpan = (span: ReadableSpan, { privacy, stacks }: Manner): Waiting => {
   const { spanId, traceFlags, traceId } = span.spanContext()
-  const { attributes, instrumentationScope: scope, parentSpanContext } = span
+  const { instrumentationScope: scope, parentSpanContext } = span
   const { level, statusMessage } = Observation.Attribute
+  const attributes: Record<string, unknown> = {}
+  for (const name in span.attributes) {
+    const value = privacy === undefined ? span.attributes[name] : privacy.attribute(name, span.attributes[name])
+    if (value !== undefined) attributes[name] = value
+  }
+  const spanName = Redaction.text(privacy === undefined ? span.name : privacy.text(span.name))
   let list = ""
-  for (const key in attributes) list = append(list, key, attributes[key])
+  for (const name in attributes) list = append(list, name, attributes[name], stacks)
   const parent = parentSpanContext === undefined ? "" : `"parentSpanId":"${parentSpanContext.spanId}",`
-  const json = `{"traceId":"${traceId}","spanId":"${spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${span.kind + 1},"startTimeUnixNano":"${nanos(span.startTime)}","endTimeUnixNano":"${nanos(span.endTime)}","attributes":[${list}],"droppedAttributesCount":${span.droppedAttributesCount},"status":${statusOf(attributes[level], attributes[statusMessage])},"flags":${traceFlags & 0xff}}`
+  const json = `{"traceId":"${traceId}","spanId":"${spanId}",${parent}"name":${JSON.stringify(spanName)},"kind":${span.kind + 1},"startTimeUnixNano":"${nanos(span.startTime)}","endTimeUnixNano":"${nanos(span.endTime)}","attributes":[${list}],"droppedAttributesCount":${span.droppedAttributesCount},"status":${statusOf(attributes[level], attributes[statusMessage], stacks)},"flags":${traceFlags & 0xff}}`
   return { group: groupOf(span.resource.attributes, scope.name, scope.version), json, size: json.length }
 }
 
 /** OTLP's numbers of the kinds. */
 const kinds: Readonly<Record<Tracer.SpanKind, number>> = { internal: 1, server: 2, client: 3, producer: 4, consumer: 5 }
 
-const encoded = new WeakMap<object, string>()
+const encoded = { withStacks: new WeakMap<object, string>(), without: new WeakMap<object, string>() }
 
 /** A record that many spans have in common, as KeyValues. */
-const commonOf = (record: Readonly<Record<string, unknown>>): string => {
-  const known = encoded.get(record)
+const commonOf = (record: Readonly<Record<string, unknown>>, stacks: boolean): string => {
+  const all = stacks ? encoded.withStacks : encoded.without
+  const known = all.get(record)
   if (known !== undefined) return known
   let list = ""
-  for (const key in record) list = append(list, key, record[key])
-  encoded.set(record, list)
+  for (const key in record) list = append(list, key, record[key], stacks)
+  all.set(record, list)
   return list
 }
 
 /** {@link encodeSpan} for a span of ours. */
-const encodeFinished = (span: Finished): string => {
+const encodeFinished = (span: Finished, stacks: boolean): string => {
   const { common, own, trace } = span
   // each name once, the last word on it
   const said = new Map<string, unknown>()
@@ -103,26 +138,26 @@ const encodeFinished = (span: Finished): string => {
     said.set(key, own[index + 1])
     isCommon &&= !(key in common)
   }
-  let list = span.isRoot ? append("", appRoot, true) : ""
+  let list = span.isRoot ? append("", appRoot, true, stacks) : ""
   if (isCommon) {
-    const shared = commonOf(common)
+    const shared = commonOf(common, stacks)
     list = list === "" || shared === "" ? list + shared : `${list},${shared}`
   } else {
-    for (const key in common) if (!said.has(key)) list = append(list, key, common[key])
+    for (const key in common) if (!said.has(key)) list = append(list, key, common[key], stacks)
   }
-  for (const key in trace) if (!said.has(key)) list = append(list, key, trace[key])
-  for (const [key, value] of said) list = append(list, key, value)
+  for (const key in trace) if (!said.has(key)) list = append(list, key, trace[key], stacks)
+  for (const [key, value] of said) list = append(list, key, value, stacks)
   const saidOf = (key: string): unknown => (said.has(key) ? said.get(key) : common[key])
   const parent = span.parentId === undefined ? "" : `"parentSpanId":"${span.parentId}",`
-  return `{"traceId":"${span.traceId}","spanId":"${span.spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${kinds[span.kind]},"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","attributes":[${list}],"droppedAttributesCount":0,"status":${statusOf(saidOf(Observation.Attribute.level), saidOf(Observation.Attribute.statusMessage))},"flags":1}`
+  return `{"traceId":"${span.traceId}","spanId":"${span.spanId}",${parent}"name":${JSON.stringify(Redaction.text(span.name))},"kind":${kinds[span.kind]},"startTimeUnixNano":"${span.startTime}","endTimeUnixNano":"${span.endTime}","attributes":[${list}],"droppedAttributesCount":0,"status":${statusOf(saidOf(Observation.Attribute.level), saidOf(Observation.Attribute.statusMessage), stacks)},"flags":1}`
 }
 
 /** A span with nothing in it, and an attribute beside its text. */
 const spanBytes = 500
 const attributeBytes = 50
 
-const sizeOf = ({ common, own }: Finished): number => {
-  let size = spanBytes + commonOf(common).length
+const sizeOf = ({ common, own }: Finished, stacks: boolean): number => {
+  let size = spanBytes + commonOf(common, stacks).length
   for (let index = 1; index < own.length; index += 2) {
     const value = own[index]
     size += typeof value === "string" ? attributeBytes + value.length : attributeBytes
@@ -134,17 +169,19 @@ const sizeOf = ({ common, own }: Finished): number => {
 class FinishedItem implements Waiting {
   readonly group: string
   private span: Finished | undefined
+  private readonly stacks: boolean
   private text = ""
-  constructor(group: string, span: Finished) {
+  constructor(group: string, span: Finished, stacks: boolean) {
     this.group = group
     this.span = span
+    this.stacks = stacks
   }
   get size(): number {
-    return this.span === undefined ? this.text.length : sizeOf(this.span)
+    return this.span === undefined ? this.text.length : sizeOf(this.span, this.stacks)
   }
   get json(): string {
     if (this.span !== undefined) {
-      this.text = encodeFinished(this.span)
+      this.text = encodeFinished(this.span, this.stacks)
       this.span = undefined
     }
     return this.text
@@ -156,9 +193,13 @@ class FinishedItem implements Waiting {
  *
  * @internal
  */
-export const encoder = (resource: Readonly<Record<string, unknown>>, scope: string): ((span: Finished) => Waiting) => {
+export const encoder = (
+  resource: Readonly<Record<string, unknown>>,
+  scope: string,
+  { stacks }: Manner
+): ((span: Finished) => Waiting) => {
   const group = groupOf(resource, scope)
-  return (span) => new FinishedItem(group, span)
+  return (span) => new FinishedItem(group, span, stacks)
 }
 
 /** @internal */

@@ -1,41 +1,58 @@
 import { randomUUID } from "node:crypto"
 import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
-import type * as Observation from "../../observability/Observation.js"
+import * as Observation from "../../observability/Observation.js"
+import type * as Privacy from "../../observability/Privacy.js"
 import * as Redaction from "../../observability/Redaction.js"
 import type { Item, Waiting } from "./item.js"
 import type { Outcome } from "./outcome.js"
+import type { TraceAttributes } from "./span.js"
 
 /** What Langfuse calls the kinds of a score. */
-const valueOf = (score: Observation.Score) =>
-  typeof score.value === "boolean"
-    ? { value: score.value ? 1 : 0, dataType: "BOOLEAN" }
-    : typeof score.value === "number"
-      ? { value: score.value, dataType: "NUMERIC" }
-      : { value: Redaction.text(score.value), dataType: "CATEGORICAL" }
+const valueOf = (value: Observation.Score["value"], clean: (text: string) => string) =>
+  typeof value === "boolean"
+    ? { value: value ? 1 : 0, dataType: "BOOLEAN" }
+    : typeof value === "number"
+      ? { value, dataType: "NUMERIC" }
+      : { value: clean(value), dataType: "CATEGORICAL" }
+
+/** What is scored: a session has no trace; without one it is the trace after all. */
+const targetOf = (
+  on: Observation.Score["on"],
+  { spanId, traceId }: Pick<Tracer.Span, "traceId" | "spanId">,
+  sessionId: unknown,
+  clean: (text: string) => string
+): Readonly<Record<string, string>> => {
+  if (on === "session" && typeof sessionId === "string") return { sessionId: clean(sessionId) }
+  return on === undefined || on === "observation" ? { traceId, observationId: spanId } : { traceId }
+}
 
 /**
- * A score of a span as an event of the ingestion endpoint. Its ids are made here and stay, so that one that is sent twice is one.
+ * A score as an event of the ingestion endpoint. Its ids are made here and stay, so that one that is sent twice is one.
  *
  * @internal
  */
 export const encode = (
   score: Observation.Score,
   span: Pick<Tracer.Span, "traceId" | "spanId">,
-  environment: string | undefined
+  trace: TraceAttributes,
+  { environment, privacy }: { readonly environment: string | undefined; readonly privacy: Privacy.Privacy | undefined }
 ): Waiting => {
+  const clean = (text: string): string => Redaction.text(privacy === undefined ? text : privacy.text(text))
+  const named = trace[Observation.Attribute.environment] ?? environment
   const json = JSON.stringify({
     id: randomUUID(),
     type: "score-create",
     timestamp: new Date().toISOString(),
     body: {
-      id: randomUUID(),
-      traceId: span.traceId,
-      observationId: span.spanId,
-      name: score.name,
-      ...valueOf(score),
-      ...(score.comment === undefined ? {} : { comment: Redaction.text(score.comment) }),
-      ...(environment === undefined ? {} : { environment })
+      id: score.id ?? randomUUID(),
+      ...targetOf(score.on, span, trace[Observation.Attribute.sessionId], clean),
+      name: clean(score.name),
+      ...valueOf(score.value, clean),
+      ...(score.configId === undefined ? {} : { configId: score.configId }),
+      ...(score.comment === undefined ? {} : { comment: clean(score.comment) }),
+      ...(score.metadata === undefined ? {} : { metadata: JSON.parse(clean(Redaction.json(score.metadata))) }),
+      ...(named === undefined ? {} : { environment: named })
     }
   })
   return { group: "{}", json, size: json.length }

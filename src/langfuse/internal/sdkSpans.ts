@@ -3,6 +3,7 @@ import { isDefaultExportSpan } from "@langfuse/otel"
 import * as OtelApi from "@opentelemetry/api"
 import type { ReadableSpan, Span, SpanProcessor } from "@opentelemetry/sdk-trace-base"
 import * as Observation from "../../observability/Observation.js"
+import type * as Privacy from "../../observability/Privacy.js"
 import * as otelContext from "./otelContext.js"
 import { isTraceAttribute, type TraceAttributes } from "./span.js"
 
@@ -15,6 +16,32 @@ const maxRunning = 10_000
 const traceAttributesOf = (attributes: Readonly<Record<string, unknown>>): TraceAttributes =>
   Object.fromEntries(Object.entries(attributes).filter(([key]) => isTraceAttribute(key)))
 
+/** @internal */
+export interface Options {
+  /** What the layer says of every trace. */
+  readonly base: TraceAttributes
+  readonly privacy: Privacy.Privacy | undefined
+  /** Whether a span of the application's own is a parent. */
+  readonly joined: boolean
+  /** Whether the spans of a trace are sent. */
+  readonly samples: (traceId: string) => boolean
+  readonly ended: (span: ReadableSpan) => void
+}
+
+/**
+ * Attributes of which only what may be is said.
+ *
+ * @internal
+ */
+export const shaped = (privacy: Privacy.Privacy, attributes: TraceAttributes): TraceAttributes => {
+  const out: Record<string, unknown> = {}
+  for (const name in attributes) {
+    const value = privacy.attribute(name, attributes[name])
+    if (value !== undefined) out[name] = value
+  }
+  return out
+}
+
 /**
  * OpenTelemetry's spans that go to Langfuse too: those of LangChain's callbacks and of Langfuse's SDK. Each gets the trace's attributes of its
  * parent, as Langfuse's rows are one a span: those of the layer at the root, what `withTrace` or an annotation said below it, what
@@ -23,13 +50,37 @@ const traceAttributesOf = (attributes: Readonly<Record<string, unknown>>): Trace
  * @internal
  */
 export class SdkSpans implements SpanProcessor {
-  private readonly base: TraceAttributes
-  private readonly ended: (span: ReadableSpan) => void
+  private readonly options: Options
   private readonly running = new Map<string, Span>()
 
-  constructor(base: TraceAttributes, ended: (span: ReadableSpan) => void) {
-    this.base = base
-    this.ended = ended
+  constructor(options: Options) {
+    this.options = options
+  }
+
+  samples(traceId: string): boolean {
+    return this.options.samples(traceId)
+  }
+
+  propagated(context: OtelApi.Context): TraceAttributes {
+    const said = getPropagatedAttributesFromContext(context)
+    const { privacy } = this.options
+    return privacy === undefined ? said : shaped(privacy, said)
+  }
+
+  /**
+   * The span under which what is begun in a context stands: one of ours or of these, the nearest around an application's own. That itself is none,
+   * unless the application's tracing is joined. One that came from elsewhere was put there to be continued.
+   */
+  parentIn(context: OtelApi.Context): OtelApi.Span | undefined {
+    const active = OtelApi.trace.getSpan(context)
+    if (active === undefined || otelContext.spanOf(context) !== undefined) return active
+    const spanContext = active.spanContext()
+    if (this.sends(spanContext.spanId)) return active
+    const ours = otelContext.around(context)
+    if (ours !== undefined && active.isRecording()) return ours
+    return (this.options.joined || !active.isRecording()) && OtelApi.isSpanContextValid(spanContext)
+      ? active
+      : undefined
   }
 
   /** Whether a span is one of these and runs. */
@@ -39,11 +90,13 @@ export class SdkSpans implements SpanProcessor {
 
   /** What a context says of the trace. */
   inherited(context: OtelApi.Context): TraceAttributes {
-    if (context === OtelApi.ROOT_CONTEXT) return this.base
-    const active = otelContext.spanOf(context)
-    const parent = this.running.get(OtelApi.trace.getSpanContext(context)?.spanId ?? "")
-    const above = active?.trace ?? (parent === undefined ? {} : traceAttributesOf(parent.attributes))
-    return { ...this.base, ...above, ...getPropagatedAttributesFromContext(context) }
+    const { base } = this.options
+    if (context === OtelApi.ROOT_CONTEXT) return base
+    const outer = this.parentIn(context)
+    const parent = this.running.get(outer?.spanContext().spanId ?? "")
+    const ours = otelContext.bridgeSpanOf(outer)
+    const above = ours?.trace ?? (parent === undefined ? {} : traceAttributesOf(parent.attributes))
+    return { ...base, ...above, ...this.propagated(context) }
   }
 
   /** The tags that the trace of a context has. */
@@ -70,7 +123,7 @@ export class SdkSpans implements SpanProcessor {
 
   onEnd(span: ReadableSpan): void {
     this.running.delete(span.spanContext().spanId)
-    if (isDefaultExportSpan(span)) this.ended(span)
+    if (isDefaultExportSpan(span)) this.options.ended(span)
   }
 
   async forceFlush(): Promise<void> {}

@@ -6,6 +6,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { ConfigurationError } from "../../observability/ConfigurationError.js"
 import * as environment from "../../observability/internal/environment.js"
+import * as Privacy from "../../observability/Privacy.js"
 import * as Redaction from "../../observability/Redaction.js"
 import type { Options } from "../Langfuse.js"
 
@@ -30,7 +31,11 @@ const expected = {
   headers: "headers such as name=value,other=value",
   environment: "at most 40 lower-case letters, digits, hyphens and underscores, not beginning with langfuse",
   compression: "auto, gzip or none",
-  onOff: "on or off"
+  onOff: "on or off",
+  rate: "a number from 0 to 1",
+  length: `a whole number from 1 to ${Privacy.longest}`,
+  pattern: "a regular expression that does not match the empty text",
+  fields: "names of fields separated by commas, * for any letters"
 } as const
 
 const isEnvironment = (text: string): boolean => /^(?!langfuse)[a-z0-9_-]{1,40}$/.test(text)
@@ -60,6 +65,34 @@ const pair = (publicKey: string | undefined, secretKey: string | undefined): Con
   })
 }
 
+const isRate = (value: number): boolean => value >= 0 && value <= 1
+const isLength = (value: number): boolean => Number.isInteger(value) && value >= 1 && value <= Privacy.longest
+
+const field = /^[\w.*-]+$/
+
+/** What is wrong with what was asked for, if anything is. */
+const wrongIn = ({ privacy = {}, sampleRate = 1 }: Options): ConfigurationError | undefined => {
+  if (!isRate(sampleRate)) return invalid("LANGFUSE_SAMPLE_RATE", expected.rate, String(sampleRate))
+  const { fields = [], maxLength = 1, patterns = [] } = privacy
+  if (!isLength(maxLength)) return invalid("HOLDFAST_TRACE_MAX_LENGTH", expected.length, String(maxLength))
+  const pattern = patterns.find((each) => !Privacy.isPattern(each))
+  if (pattern !== undefined) return invalid("HOLDFAST_REDACT_PATTERN", expected.pattern, pattern.source)
+  const name = fields.find((each) => !field.test(each))
+  return name === undefined ? undefined : invalid("HOLDFAST_REDACT_FIELDS", expected.fields, name)
+}
+
+/**
+ * Nothing where it asks for nothing.
+ *
+ * @internal
+ */
+export const asked = (options: Privacy.Options | undefined): Privacy.Options | undefined => {
+  if (options === undefined) return undefined
+  const { fields = [], inputs = true, maxLength, outputs = true, patterns = [], stackTraces = false } = options
+  const isPlain = inputs && outputs && fields.length + patterns.length === 0 && maxLength === undefined
+  return isPlain && !stackTraces ? undefined : options
+}
+
 /**
  * Where the options send to, checked.
  *
@@ -76,6 +109,8 @@ export const targets = (options: Options) =>
     if (named !== undefined && !isEnvironment(named)) {
       return yield* invalid("LANGFUSE_TRACING_ENVIRONMENT", expected.environment, named)
     }
+    const wrongAsked = wrongIn(options)
+    if (wrongAsked !== undefined) return yield* wrongAsked
     const { otlp } = options
     if (otlp !== undefined && endpoint(otlp.endpoint) === undefined) {
       return yield* invalid("HOLDFAST_OTLP_ENDPOINT", expected.endpoint, otlp.endpoint)
@@ -137,6 +172,44 @@ export const outbox = Effect.gen(function* () {
   }
 })
 
+const onOff = (name: string): Effect.Effect<boolean | undefined, ConfigurationError> =>
+  Effect.map(wordOf(name, expected.onOff, ["on", "off"]), (word) => (word === undefined ? undefined : word === "on"))
+
+const patternOf = (text: string): RegExp | undefined => {
+  try {
+    const pattern = new RegExp(text, "gu")
+    return Privacy.isPattern(pattern) ? pattern : undefined
+  } catch {
+    return undefined
+  }
+}
+
+const fieldsOf = (text: string): ReadonlyArray<string> | undefined => {
+  const names = text.split(",").map((name) => name.trim())
+  return names.every((name) => field.test(name)) ? names : undefined
+}
+
+const privacy = Effect.gen(function* () {
+  const pattern = yield* environment.setting({
+    name: "HOLDFAST_REDACT_PATTERN",
+    expected: expected.pattern,
+    parse: patternOf
+  })
+  return {
+    inputs: yield* onOff("HOLDFAST_TRACE_INPUTS"),
+    outputs: yield* onOff("HOLDFAST_TRACE_OUTPUTS"),
+    stackTraces: yield* onOff("HOLDFAST_TRACE_STACKS"),
+    maxLength: yield* environment.number("HOLDFAST_TRACE_MAX_LENGTH", expected.length, isLength),
+    patterns: pattern === undefined ? [] : [pattern],
+    fields:
+      (yield* environment.setting({
+        name: "HOLDFAST_REDACT_FIELDS",
+        expected: expected.fields,
+        parse: fieldsOf
+      })) ?? []
+  }
+})
+
 /** @internal */
 export const fromEnvironment: Effect.Effect<Option.Option<Options>, ConfigurationError> = Effect.gen(function* () {
   const publicKey = yield* environment.text("LANGFUSE_PUBLIC_KEY")
@@ -161,7 +234,10 @@ export const fromEnvironment: Effect.Effect<Option.Option<Options>, Configuratio
     requestTimeout: yield* secondsOf("LANGFUSE_TIMEOUT"),
     flushTimeout: yield* secondsOf("HOLDFAST_FLUSH_TIMEOUT"),
     compression: yield* wordOf("HOLDFAST_COMPRESSION", expected.compression, ["auto", "gzip", "none"]),
-    outbox: yield* outbox
+    outbox: yield* outbox,
+    sampleRate: yield* environment.number("LANGFUSE_SAMPLE_RATE", expected.rate, isRate),
+    privacy: yield* privacy,
+    joinOpenTelemetry: yield* onOff("HOLDFAST_JOIN_OPENTELEMETRY")
   }
   const otlpEndpoint = yield* environment.setting({
     name: "HOLDFAST_OTLP_ENDPOINT",

@@ -4,10 +4,12 @@ import type * as Context from "effect/Context"
 import type * as Exit from "effect/Exit"
 import * as Inspectable from "effect/Inspectable"
 import type * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
 import type * as Tracer from "effect/Tracer"
 import type * as observed from "../../observability/internal/observed.js"
 import * as outcome from "../../observability/internal/outcome.js"
 import * as Observation from "../../observability/Observation.js"
+import * as Redaction from "../../observability/Redaction.js"
 import { SpanContext } from "./otelContext.js"
 
 /**
@@ -55,7 +57,7 @@ let pool = ""
 let used = 0
 
 /** A random number in hexadecimal, as W3C's trace context wants it: not all zeros. */
-const randomId = (digits: 16 | 32): string => {
+export const randomId = (digits: 16 | 32): string => {
   if (used + digits > pool.length) {
     pool = randomBytes(4_096).toString("hex")
     used = 0
@@ -84,9 +86,12 @@ const isTexts = (value: unknown): value is ReadonlyArray<string> =>
   Array.isArray(value) && value.every((item) => typeof item === "string")
 
 /** An attribute's value as it can be sent, taken when it is said: what is changed later was not meant. */
-const settled = (value: unknown): unknown => {
+export const settled = (value: unknown): unknown => {
   if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value
-  return isTexts(value) ? value.slice() : Inspectable.toStringUnknown(value)
+  if (isTexts(value)) return value.slice()
+  return typeof value === "object" && value !== null && !Redacted.isRedacted(value)
+    ? Redaction.json(value)
+    : Inspectable.toStringUnknown(value)
 }
 
 /**
@@ -98,8 +103,9 @@ export class BridgeSpan implements Tracer.Span, observed.Bulk {
   readonly _tag = "Span"
   private common = none
   private readonly own: Array<unknown> = []
-  readonly sampled = true
-  readonly spanId = randomId(16)
+  /** Whether it is sent: as the trace is, whole or not at all. */
+  readonly sampled: boolean
+  readonly spanId: string
   readonly traceId: string
   readonly name: string
   readonly parent: Option.Option<Tracer.AnySpan>
@@ -116,6 +122,9 @@ export class BridgeSpan implements Tracer.Span, observed.Bulk {
   private inside: SpanContext | undefined
 
   constructor(
+    traceId: string,
+    spanId: string,
+    sampled: boolean,
     name: string,
     parent: Option.Option<Tracer.AnySpan>,
     context: Context.Context<never>,
@@ -127,9 +136,11 @@ export class BridgeSpan implements Tracer.Span, observed.Bulk {
     isRoot: boolean,
     ended: (span: Finished) => void
   ) {
+    this.traceId = traceId
+    this.spanId = spanId
+    this.sampled = sampled
     this.name = name
     this.parent = parent
-    this.traceId = parent._tag === "Some" ? parent.value.traceId : randomId(32)
     this.context = context
     this.links = links
     this.kind = kind
@@ -176,6 +187,7 @@ export class BridgeSpan implements Tracer.Span, observed.Bulk {
     if (exit._tag === "Failure") outcome.say(this, exit)
     const { startTime } = this.status
     this.status = { _tag: "Ended", startTime, endTime, exit }
+    if (!this.sampled) return
     this.ended({
       name: this.name,
       traceId: this.traceId,
