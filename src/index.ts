@@ -70,7 +70,7 @@ export * as Migrations from "./database/Migrations.js"
  * @category modules
  */
 export * as Transaction from "./database/Transaction.js"
-export { GraphError } from "./graph/Graph.js"
+export { GraphError } from "./graph/GraphError.js"
 /**
  * Carries Effect spans into Langfuse.
  *

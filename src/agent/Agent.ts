@@ -391,3 +391,12 @@ export type CurrentPolicies = overrides.CurrentPolicies
  */
 export const policies = (source: Policies | Subscribable<Policies>): Layer.Layer<CurrentPolicies, ConfigurationError> =>
   overrides.layer(source, invocation.settingsOf)
+
+export {
+  CurrentRecorder,
+  OnceError,
+  type OnceOptions,
+  once,
+  type Recorder,
+  type Slot
+} from "./internal/once.js"

@@ -1,0 +1,63 @@
+/** LangGraph's functional API, protected. */
+import { AsyncLocalStorageProviderSingleton } from "@langchain/core/singletons"
+import * as LangGraph from "@langchain/langgraph"
+import * as Predicate from "effect/Predicate"
+import type { Config, NodePolicy } from "../models.js"
+import { protect } from "./protect.js"
+
+const nameOf = (nameOrOptions: string | { readonly name: string }): string =>
+  typeof nameOrOptions === "string" ? nameOrOptions : nameOrOptions.name
+
+/**
+ * LangGraph's `task`, under a policy: a `node_<name>` observation with the agent's own under it. In an entrypoint that is tried again, a task that was
+ * done is not done again.
+ *
+ * @since 0.1.0
+ * @category functional
+ * @throws `RangeError` when a number of the policy makes no sense.
+ */
+export const task = <Args extends Array<unknown>, Out>(
+  nameOrOptions: string | LangGraph.TaskOptions,
+  run: (...args: Args) => Out | Promise<Out>,
+  policy: NodePolicy = {}
+): ((...args: Args) => Promise<Out>) => {
+  const name = nameOf(nameOrOptions)
+  const call = protect(
+    (args, config) => AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(...(args as Args))), // as they are handed on below
+    { ...policy, name: policy.name ?? name },
+    name
+  )
+  const protectedRun = (...args: Args): Promise<Out> => {
+    const config: unknown = AsyncLocalStorageProviderSingleton.getRunnableConfig()
+    return call(args, Predicate.isObject(config) ? (config as Config) : {}) as Promise<Out> // what `run` gives
+  }
+  return LangGraph.task(nameOrOptions, protectedRun) as (...args: Args) => Promise<Out> // its type knows no more of a promise's value
+}
+
+/**
+ * LangGraph's `entrypoint`, under a policy. Its default is none but the observation, since its tasks have theirs: no retry, no timeout, no breaker.
+ *
+ * @since 0.1.0
+ * @category functional
+ * @throws `RangeError` when a number of the policy makes no sense.
+ */
+export const entrypoint = <In, Out>(
+  nameOrOptions: string | LangGraph.EntrypointOptions,
+  run: (input: In, config: LangGraph.LangGraphRunnableConfig) => Out | Promise<Out>,
+  policy: NodePolicy<In, Out> = {}
+) => {
+  const name = nameOf(nameOrOptions)
+  const own = { retry: false, timeout: false, circuitBreaker: false, ...policy, name: policy.name ?? name } as const
+  const call = protect(
+    (input, config) =>
+      AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(input as In, config as object)), // LangGraph's own
+    own as NodePolicy<never, unknown>,
+    name
+  )
+  const protectedRun = (input: In, config: LangGraph.LangGraphRunnableConfig) => call(input, config as Config)
+  // a generator is refused there; the type of what is allowed cannot be spelled for any `Out`
+  return LangGraph.entrypoint<In, Promise<Awaited<Out>>>(
+    nameOrOptions,
+    protectedRun as (input: In, config: LangGraph.LangGraphRunnableConfig) => Promise<Awaited<Out>>
+  )
+}

@@ -1,0 +1,178 @@
+/**
+ * One execution of a node: what LangGraph gave it, and what is kept of it from one try to the next.
+ *
+ * @internal
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberId from "effect/FiberId"
+import * as Predicate from "effect/Predicate"
+import * as Runtime from "effect/Runtime"
+import { CurrentRecorder, type Recorder } from "../../agent/Agent.js"
+import * as ErrorInfo from "../../observability/ErrorInfo.js"
+import * as PerRunScheduler from "../../observability/internal/contextScheduler.js"
+import * as Observation from "../../observability/Observation.js"
+import * as SpanCarrier from "../../observability/SpanCarrier.js"
+import * as Failure from "../../resilience/Failure.js"
+import * as rewinding from "../../resilience/internal/rewind.js"
+import { describe } from "../Failures.js"
+import type { Config } from "../models.js"
+import * as once from "./once.js"
+import * as running from "./run.js"
+
+/** LangGraph's own count of what a task has asked, called and begun. */
+interface Scratchpad {
+  interruptCounter: number
+  callCounter: number
+  subgraphCounter: number
+}
+
+const isScratchpad = (u: unknown): u is Scratchpad =>
+  Predicate.hasProperty(u, "interruptCounter") && typeof u.interruptCounter === "number"
+
+const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
+
+export class Node implements rewinding.Service {
+  readonly name: string
+  readonly config: Config
+  readonly run: running.Run | undefined
+  /** Whether the first mark is that of the node's own policy, which tries all of it again. */
+  readonly whole: boolean
+  /** Whether it is tried again: a graph inside goes on from its checkpoint, and is not given its input twice. */
+  again = false
+  readonly #scratchpad: Scratchpad | undefined
+  #marks = 0
+  #recorder: Recorder | undefined
+
+  constructor(name: string, config: Config, whole: boolean) {
+    this.name = name
+    this.config = config
+    this.whole = whole
+    this.run = running.of(config.configurable)
+    const scratchpad = config.configurable?.["__pregel_scratchpad"]
+    this.#scratchpad = isScratchpad(scratchpad) ? scratchpad : undefined
+  }
+
+  get step(): number {
+    const step = this.config.metadata?.["langgraph_step"]
+    return typeof step === "number" ? step : -1
+  }
+
+  get taskId(): string | undefined {
+    return text(this.config.configurable?.["__pregel_task_id"])
+  }
+
+  get namespace(): string {
+    return text(this.config.configurable?.["checkpoint_ns"]) ?? ""
+  }
+
+  /** Made when it is asked for, as most nodes do without. */
+  get recorder(): Recorder {
+    this.#recorder ??= once.make(this)
+    return this.#recorder
+  }
+
+  /**
+   * A person who was asked in a try that failed is not asked again by the next. Where the whole node is tried again, its tasks and graphs are
+   * those of the try before, too; a part of it may run beside others, whose tasks must not be taken for its own.
+   */
+  mark(): rewinding.Rewinding {
+    const whole = this.whole && this.#marks++ === 0
+    const scratchpad = this.#scratchpad
+    const { callCounter = 0, interruptCounter = -1, subgraphCounter = 0 } = scratchpad ?? {}
+    return (cause, attempt) => {
+      if (scratchpad !== undefined) {
+        scratchpad.interruptCounter = interruptCounter
+        if (whole) {
+          scratchpad.callCounter = callCounter
+          scratchpad.subgraphCounter = subgraphCounter
+        }
+      }
+      this.again ||= whole
+      this.run?.onRetry?.({
+        node: this.name,
+        namespace: this.namespace,
+        taskId: this.taskId,
+        attempt,
+        failure: describe(this.name, this.step, cause, Failure.fromCause(cause))
+      })
+    }
+  }
+
+  /** Something that failed for good. */
+  failed(cause: Cause.Cause<unknown>, failure: Failure.Failure): void {
+    if (this.taskId !== undefined) this.run?.failures.set(this.taskId, describe(this.name, this.step, cause, failure))
+  }
+}
+
+/** The node that runs; none outside of one. */
+export class CurrentNode extends Context.Reference<CurrentNode>()("holdfast/graph/CurrentNode", {
+  defaultValue: (): Node | undefined => undefined
+}) {}
+
+/** A run that was aborted has not failed: LangGraph's own nodes say so by this name. */
+class AbortError extends Error {
+  override readonly name = "AbortError"
+}
+
+/** LangGraph writes into what a node throws: it must be an extensible Error. */
+export const throwable = (cause: Cause.Cause<unknown>): Error => {
+  if (Cause.isInterruptedOnly(cause)) return new AbortError("Abort")
+  // under a span Effect fails with a proxy of the error
+  const error = Cause.originalError(Cause.squash(cause))
+  if (error instanceof Cause.UnknownException && error.error instanceof Error) return error.error
+  return error instanceof Error && Object.isExtensible(error)
+    ? error
+    : new Error(ErrorInfo.message(error), { cause: error })
+}
+
+const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
+
+/** As an observation under what the run's config carries. `alone`: also where it carries nothing. */
+const observe = <A, E, R>(node: Node, effect: Effect.Effect<A, E, R>, alone: boolean): Effect.Effect<A, E, R> => {
+  const { configurable } = node.config
+  const carried = SpanCarrier.fromConfigurable(configurable)._tag === "Some"
+  if (!carried && !alone) return effect
+  const observed = Observation.span(effect, `node_${node.name}`, { type: "chain" })
+  // the span only adds what it then provides: R is as it was
+  return (carried ? SpanCarrier.under(configurable)(observed) : observed) as Effect.Effect<A, E, R>
+}
+
+/**
+ * Runs an effect as a node: the run's abort signal interrupts it, and the run waits for its finalizers. What it fails with is thrown as it is, so that
+ * LangGraph knows its own signals again.
+ */
+export const execute = <A, E, R>(
+  runtime: Runtime.Runtime<R>,
+  node: Node,
+  effect: Effect.Effect<A, E, R>,
+  alone: boolean
+): Promise<A> => {
+  const { run } = node
+  if (run?.lost !== undefined) return Promise.reject(run.lost.error)
+  const { signal } = node.config
+  const context = runtime.context.pipe(Context.add(CurrentNode, node), Context.add(rewinding.Rewind, node))
+  const recorded = Context.add(context, CurrentRecorder, { open: (key, use) => node.recorder.open(key, use) })
+  const inside = Runtime.make({ context: recorded, fiberRefs: runtime.fiberRefs, runtimeFlags: runtime.runtimeFlags })
+  return new Promise<A>((resolve, reject) => {
+    const fiber = Runtime.runFork(inside, observe(node, effect, alone), { scheduler: PerRunScheduler.make() })
+    const interrupt = () => fiber.unsafeInterruptAsFork(FiberId.none)
+    run?.fibers.add(fiber)
+    fiber.addObserver((exit) => {
+      run?.fibers.delete(fiber)
+      signal?.removeEventListener("abort", interrupt)
+      if (Exit.isSuccess(exit)) return resolve(exit.value)
+      const error = throwable(exit.cause)
+      const failure = Failure.fromCause(exit.cause, anyFailure)
+      if (Failure.isReal(failure) && run !== undefined) {
+        run.thrown.set(error, node.name)
+        node.failed(exit.cause, Failure.fromCause(exit.cause))
+      }
+      reject(error)
+    })
+    if (signal?.aborted === true) interrupt()
+    else signal?.addEventListener("abort", interrupt, { once: true })
+  })
+}
