@@ -315,11 +315,11 @@ const standalone = (
   alone: boolean
 ): Standalone => {
   const saver = fromOptions(options)
-  const { open, opened, close, within } = opening.make(
+  const { open, opened, current, close, within } = opening.make(
     Effect.flatMap(Layer.build(database), (context) => Effect.provide(store.make(options.schema), context))
   )
   const end = () => Effect.runPromise(close)
-  return Object.assign(within(saver(store.lazy(opened), alone)), {
+  return Object.assign(within(saver(store.lazy(opened, current), alone)), {
     setup: () => opening.promise(open),
     end,
     [Symbol.asyncDispose]: end

@@ -8,6 +8,7 @@ import type { RunnableConfig } from "@langchain/core/runnables"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
@@ -40,6 +41,16 @@ export interface Fencing {
     last: boolean,
     write: (guard: store.Guard) => Effect.Effect<store.Refused | undefined, CheckpointError>
   ) => Effect.Effect<void, CheckpointError | ThreadBusyError>
+  /** Whether {@link Fencing.read} would take no lease. */
+  readonly isRead: (threadId: string, config: RunnableConfig) => boolean
+  /** As {@link Fencing.write}, where nothing has to be waited for; else `undefined` is said, and nothing was written. */
+  readonly writeNow: (
+    threadId: string,
+    config: RunnableConfig,
+    last: boolean,
+    write: (guard: store.Guard, done: store.Done<store.Refused | undefined>) => void,
+    done: store.Done<void>
+  ) => void
 }
 
 /** A lease lives by the database's clock: waiting for one is real waiting, also where a test has stopped the time. */
@@ -204,6 +215,9 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
       })
     }
 
+    const callerOf = (config: RunnableConfig, threadId: string): runs.Identity | undefined =>
+      runs.of(config, threadId) ?? runs.ambient(threadId)
+
     return {
       read: (operation, selection, config) =>
         Effect.suspend(() => {
@@ -244,7 +258,7 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
           return during(run, Effect.zipRight(alone, guarded))
         }
         return Effect.suspend(() => {
-          const own = runs.of(config, threadId) ?? runs.ambient(threadId)
+          const own = callerOf(config, threadId)
           if (own === undefined) {
             return patiently(operation, threadId, (ended) =>
               Effect.map(write({ run: undefined, ended, unleased: true, seconds: 0 }), (refused) =>
@@ -253,6 +267,39 @@ export const make = (rows: store.Store, options: Options): Effect.Effect<Fencing
             )
           }
           return fenced(own)
+        })
+      },
+      isRead: (threadId, config) => {
+        const identity = runs.beginning(config, threadId)
+        return identity === undefined || held.get(identity.name)?.owns === true
+      },
+      writeNow: (threadId, config, last, write, done) => {
+        const own = callerOf(config, threadId)
+        if (own === undefined) {
+          write({ run: undefined, ended: held.endedOn(threadId)?.name, unleased: true, seconds: 0 }, (exit) =>
+            done(
+              exit === undefined || (Exit.isSuccess(exit) && exit.value !== undefined) ? undefined : Exit.asVoid(exit)
+            )
+          )
+          return
+        }
+        // the last checkpoint waits until it is alone
+        if (own.lost !== undefined || (last && (held.get(own.name)?.calls ?? 0) > 0)) return done(undefined)
+        const run = held.add(own.name, threadId, config.signal)
+        held.enter(run)
+        run.finished = last
+        run.released = false
+        run.renewed = performance.now()
+        write({ run: run.name, unleased: !run.owns, seconds: last ? 0 : seconds }, (exit) => {
+          const isRefused = exit !== undefined && Exit.isSuccess(exit) && exit.value !== undefined
+          if (isRefused) {
+            own.lost = exit.value.lease ?? null
+            held.drop(run)
+          } else run.released = last && exit !== undefined && Exit.isSuccess(exit)
+          // what goes the long way is its run's next call
+          if (exit === undefined) run.finished = false
+          held.leave(run)
+          done(isRefused || exit === undefined ? undefined : Exit.asVoid(exit))
         })
       }
     }

@@ -12,18 +12,27 @@ import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import { untraced } from "./runner.js"
 
+/** Told once: the answers, or nothing when they are not known, with what was in the way. */
+export type Told<B, M> = (answers: ReadonlyArray<B> | undefined, cause?: M) => void
+
 export interface Options<A, B, E, M> {
   /** Answers one. `before` is what became of a statement that it shared. */
   readonly one: (item: A, before: M | undefined) => Effect.Effect<B, E>
   /** Answers two or more, in order. When it fails, each is asked for alone. */
   readonly many: (items: ReadonlyArray<A>) => Effect.Effect<ReadonlyArray<B>, M>
+  /** As `one` and `many`, at once and without a fiber. What is not known after it, `one` finds out. Default: there is no such way. */
+  readonly quick?: ((items: ReadonlyArray<A>, told: Told<B, M>) => void) | undefined
   /** Of two with the same key only one goes into a statement. Default: all may. */
   readonly key?: ((item: A) => string) | undefined
   /** In bytes. What is heavy goes at once, and alone: it would keep the others waiting. Default: nothing is. */
   readonly weight?: ((item: A) => number) | undefined
 }
 
-export type Group<A, B, E> = (item: A) => Effect.Effect<B, E>
+export interface Group<A, B, E> {
+  (item: A): Effect.Effect<B, E>
+  /** The same for who is no fiber. */
+  readonly quick: (item: A, done: (exit: Exit.Exit<B, E>) => void) => void
+}
 
 /** Statements under way while what comes meanwhile waits to share the next. */
 const lanes = 2
@@ -40,7 +49,9 @@ const patienceMillis = 10
 interface Pending<A, B, E> {
   readonly item: A
   readonly key: string | undefined
-  readonly resume: (effect: Effect.Effect<B, E>) => void
+  readonly resume: (exit: Exit.Exit<B, E>) => void
+  /** Whether it may go the quick way: nobody can interrupt it. */
+  readonly quick: boolean
   /** What answers it, once it has been sent. */
   sent: Sent | undefined
 }
@@ -53,7 +64,7 @@ interface Sent {
 
 export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Group<A, B, E>> =>
   Effect.map(untraced, (runtime) => {
-    const { one, many, key, weight } = options
+    const { one, many, key, quick, weight } = options
     let queue: Array<Pending<A, B, E>> = []
     let underWay = 0
     let scheduled = false
@@ -95,16 +106,34 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
         pending.resume(exit)
       })
 
+    const answer = (
+      batch: ReadonlyArray<Pending<A, B, E>>,
+      answers: ReadonlyArray<B> | undefined,
+      before: M | undefined
+    ): void => {
+      for (const [index, pending] of batch.entries()) {
+        if (answers !== undefined)
+          pending.resume(Exit.succeed(answers[index] as B)) // an answer each
+        // it may be the fault of one: each is tried alone, and hears of its own
+        else if (pending.quick || pending.sent !== undefined) alone(pending, before)
+      }
+    }
+
     const together = (batch: ReadonlyArray<Pending<A, B, E>>, done: () => void): void =>
       run(batch, many(batch.map((pending) => pending.item)), (exit) => {
         done()
-        for (const [index, pending] of batch.entries()) {
-          if (Exit.isSuccess(exit))
-            pending.resume(Exit.succeed(exit.value[index] as B)) // an answer each
-          // it may be the fault of one: each is tried alone, and hears of its own
-          else if (pending.sent !== undefined) alone(pending, Option.getOrUndefined(Cause.failureOption(exit.cause)))
-        }
+        if (Exit.isSuccess(exit)) answer(batch, exit.value, undefined)
+        else answer(batch, undefined, Option.getOrUndefined(Cause.failureOption(exit.cause)))
       })
+
+    const quickly = (batch: ReadonlyArray<Pending<A, B, E>>, send: typeof quick & {}, done: () => void): void =>
+      send(
+        batch.map((pending) => pending.item),
+        (answers, cause) => {
+          done()
+          answer(batch, answers, cause)
+        }
+      )
 
     const open = (): void => {
       const batch = take()
@@ -116,7 +145,8 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
         underWay--
         if (queue.length > 0) schedule()
       }
-      if (batch.length === 1) alone(first, undefined, done)
+      if (quick !== undefined && batch.every((pending) => pending.quick)) quickly(batch, quick, done)
+      else if (batch.length === 1) alone(first, undefined, done)
       else together(batch, done)
     }
 
@@ -140,7 +170,7 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
 
     const sharing = (item: A, own: string | undefined): Effect.Effect<B, E> =>
       Effect.async<B, E>((resume) => {
-        const pending: Pending<A, B, E> = { item, key: own, resume, sent: undefined }
+        const pending: Pending<A, B, E> = { item, key: own, resume, quick: false, sent: undefined }
         queue.push(pending)
         schedule()
         return Effect.suspend(() => {
@@ -168,11 +198,29 @@ export const make = <A, B, E, M>(options: Options<A, B, E, M>): Effect.Effect<Gr
         })
       })
 
-    return (item) =>
+    const isHeavy = (item: A): boolean => weight !== undefined && weight(item) >= heavy
+    const isIdle = (): boolean => underWay === 0 && queue.length === 0 && last <= 1
+
+    const share = (item: A): Effect.Effect<B, E> =>
       Effect.suspend(() => {
-        if (weight !== undefined && weight(item) >= heavy) return one(item, undefined)
-        return underWay === 0 && queue.length === 0 && last <= 1 ? single(item) : sharing(item, key?.(item))
+        if (isHeavy(item)) return one(item, undefined)
+        return isIdle() ? single(item) : sharing(item, key?.(item))
       })
+
+    return Object.assign(share, {
+      quick: (item: A, resume: (exit: Exit.Exit<B, E>) => void): void => {
+        const pending: Pending<A, B, E> = { item, key: key?.(item), resume, quick: true, sent: undefined }
+        if (isHeavy(item)) {
+          if (quick === undefined) alone(pending, undefined)
+          else quickly([pending], quick, () => {})
+          return
+        }
+        const idle = isIdle()
+        queue.push(pending)
+        if (idle) open()
+        else schedule()
+      }
+    })
   })
 
 const interrupt = (fiber: Fiber.RuntimeFiber<unknown, unknown>) =>

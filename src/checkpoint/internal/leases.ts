@@ -41,7 +41,7 @@ export type WriteRow = readonly [
 const json = `json_build_object('run', run, 'holder', holder, 'since', since, 'expires', expires_at, 'writes', writes)`
 
 /** A lease's end, this many seconds from now. `now()` would be the beginning of the transaction, which may have waited. */
-const until = (seconds: string) => `clock_timestamp() + ${seconds} * interval '1 second'`
+export const until = (seconds: string) => `clock_timestamp() + ${seconds} * interval '1 second'`
 
 /**
  * Whether the row `l` lets the write `i` pass. Its run is null for a write that belongs to no run, such as LangGraph's `updateState`; `ended` is a

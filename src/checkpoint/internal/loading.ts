@@ -56,7 +56,7 @@ const newestFirst = (table: string) => order.map((column) => `${table}.${column}
  * The list in the one parameter. The planner takes it for a hundred rows, and would make much of them; of what stands in a range it expects one,
  * whatever the parameter: with arrays, whose length it sees, it would plan anew each time, which takes three times as long as the reading.
  */
-const keys = (columns: string): string =>
+export const keys = (columns: string): string =>
   `(select * from json_to_recordset($1::text::json) as k(${columns}) where k.o between 0 and 1000000) k`
 
 /** @param hex All values in hexadecimal, whatever their type. */

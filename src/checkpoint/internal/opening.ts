@@ -16,6 +16,8 @@ export interface Opening<E> {
   readonly open: Effect.Effect<Store, E | CheckpointError>
   /** The same for an operation, its failure told as a checkpoint's. */
   readonly opened: Open
+  /** The store, while it is open. */
+  readonly current: () => Store | undefined
   /** Closes what was made {@link within}, then it. */
   readonly close: Effect.Effect<void>
   /** Makes what lives as long as this is open. */
@@ -54,6 +56,7 @@ export const make = <E extends Error>(build: Effect.Effect<Store, E, Scope.Scope
   )
   return {
     open,
+    current: () => (closed ? undefined : store),
     opened: (operation, threadId, writes = false) =>
       Effect.mapError(
         open,

@@ -3,9 +3,11 @@
  *
  * @internal
  */
+
+import type { Lease } from "./leases.js"
 import type { Row } from "./loading.js"
 import { separator } from "./loading.js"
-import type { Guard, Loaded, NewCheckpoint, NewWrites, Piece } from "./store.js"
+import type { Blob, Guard, Loaded, NewCheckpoint, NewWrites, Piece, Refused } from "./store.js"
 
 /** All bytes in one, and for each piece the place where it is; the first byte is number 1, as SQL counts. */
 class Pack {
@@ -42,13 +44,22 @@ const sorted = <A>(rows: ReadonlyArray<A>, key: (row: A) => string): ReadonlyArr
     .map(({ row }) => row)
 }
 
+/** A checkpoint's blobs in the order in which {@link put} writes them. */
+export const ordered = (blobs: ReadonlyArray<Blob>): ReadonlyArray<Blob> =>
+  sorted(blobs, ({ channel, version }) => `${channel}\0${version}`)
+
+/** Why a write was refused: by a lease as JSON, if there is one. */
+export const refusedBy = (lease: string | null): Refused => ({
+  lease: lease === null ? undefined : (JSON.parse(lease) as Lease) // the statement has built it
+})
+
 export interface Guarded<A> {
   readonly it: A
   readonly guard: Guard
 }
 
 /** Parameters of `put`. Answers come in the order of the items. */
-export const put = (items: ReadonlyArray<Guarded<NewCheckpoint>>): ReadonlyArray<unknown> => {
+export const put = (items: ReadonlyArray<Guarded<NewCheckpoint>>): ReadonlyArray<string | Uint8Array> => {
   const pack = new Pack()
   const numbered = items.map(({ guard, it }, o) => ({ o, it, guard }))
   const checkpoints = sorted(numbered, ({ it }) => it.threadId).map(({ guard, it, o }) => {
@@ -69,7 +80,7 @@ export const put = (items: ReadonlyArray<Guarded<NewCheckpoint>>): ReadonlyArray
 }
 
 /** Parameters of `insertWrites`, `upsertWrites` and their questions. Answers come in the order of the items. */
-export const writes = (items: ReadonlyArray<Guarded<NewWrites>>): ReadonlyArray<unknown> => {
+export const writes = (items: ReadonlyArray<Guarded<NewWrites>>): ReadonlyArray<string | Uint8Array> => {
   const pack = new Pack()
   const numbered = sorted(
     items.map(({ guard, it }, o) => ({ o, it, guard })),
@@ -91,6 +102,20 @@ const encoder = new TextEncoder()
 export class Unclear extends Error {
   override readonly name = "Unclear"
 }
+
+/** JSON as it was read. Who wants text does not ask for bytes. */
+class Text implements Piece {
+  readonly type = "json"
+  readonly text: string
+  constructor(text: string) {
+    this.text = text
+  }
+  get bytes(): Uint8Array {
+    return encoder.encode(this.text)
+  }
+}
+
+export const ofText = (text: string): Piece => new Text(text)
 
 type Part = Loaded["values"][number] & Loaded["writes"][number]
 

@@ -3,10 +3,13 @@
  *
  * @internal
  */
+import * as SqlClient from "@effect/sql/SqlClient"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scope from "effect/Scope"
@@ -17,6 +20,18 @@ export interface Runner {
   readonly run: <A>(operation: string, threadId: string | undefined, effect: Effect.Effect<A, Error>) => Promise<A>
   /** The same, where nobody sees what is observed. */
   readonly runUntraced: Runner["run"]
+  /**
+   * Begins at once what calls back, and runs an effect, as {@link runUntraced}, only where that has not succeeded. Absent where operations belong to
+   * a transaction.
+   */
+  readonly quick:
+    | (<A, E extends Error>(
+        operation: string,
+        threadId: string | undefined,
+        begin: (done: (exit: Exit.Exit<A, E> | undefined) => void) => void,
+        otherwise: (exit: Exit.Exit<A, E> | undefined) => Effect.Effect<A, Error>
+      ) => Promise<A>)
+    | undefined
 }
 
 const writing: ReadonlyArray<string> = ["put", "putWrites", "deleteThread"]
@@ -45,10 +60,12 @@ const toError = (cause: Cause.Cause<Error>, otherwise: () => CheckpointError): E
 export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(function* () {
   const runtime = yield* Effect.runtime<never>()
   const fibers = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+  /** What ends a call that has begun the quick way. */
+  const calls = new Set<() => void>()
   let open = true
   // what follows on a write that has just ended is begun within the same turn: LangGraph chains its checkpoints
   const drain = Effect.gen(function* () {
-    while (fibers.size > 0) {
+    while (fibers.size > 0 || calls.size > 0) {
       yield* Fiber.awaitAll([...fibers])
       yield* Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
     }
@@ -58,6 +75,7 @@ export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(functi
       Effect.zipRight(
         Effect.suspend(() => {
           open = false
+          for (const end of calls) end()
           return Fiber.interruptAll([...fibers])
         })
       )
@@ -79,7 +97,28 @@ export const make: Effect.Effect<Runner, never, Scope.Scope> = Effect.gen(functi
           else reject(toError(exit.cause, () => closed(operation, threadId, "unknown")))
         })
       })
-  return { run: running(runtime), runUntraced: running(yield* untraced) }
+  const runUntraced = running(yield* untraced)
+  const quick = <A, E extends Error>(
+    operation: string,
+    threadId: string | undefined,
+    begin: (done: (exit: Exit.Exit<A, E> | undefined) => void) => void,
+    otherwise: (exit: Exit.Exit<A, E> | undefined) => Effect.Effect<A, Error>
+  ): Promise<A> =>
+    new Promise((resolve, reject) => {
+      if (!open) {
+        reject(closed(operation, threadId, "no"))
+        return
+      }
+      const end = () => reject(closed(operation, threadId, "unknown"))
+      calls.add(end)
+      begin((exit) => {
+        calls.delete(end)
+        if (exit !== undefined && Exit.isSuccess(exit)) resolve(exit.value)
+        else resolve(runUntraced(operation, threadId, otherwise(exit)))
+      })
+    })
+  const isWithin = Option.isSome(Context.getOption(runtime.context, SqlClient.TransactionConnection))
+  return { run: running(runtime), runUntraced, quick: isWithin ? undefined : quick }
 })
 
 /** A runtime in which nothing is observed, and fibers are not counted: a quarter of what a short one costs. */

@@ -19,6 +19,7 @@ import {
 } from "@langchain/langgraph-checkpoint"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { type CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
@@ -37,6 +38,20 @@ import type * as store from "./store.js"
 const page = 100
 
 const own = { writable: true, enumerable: true, configurable: true }
+
+const empty = { type: "empty", bytes: undefined }
+
+const check = (channel: string) => {
+  if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
+}
+
+const refuse = (operation: string, threadId: string, channel: string) =>
+  within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)
+
+const dataOf = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
+
+const ofCheckpoint = (operation: string, row: store.Loaded) =>
+  within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
 
 export class SqlSaver extends BaseCheckpointSaver {
   readonly #store: store.Store
@@ -76,43 +91,55 @@ export class SqlSaver extends BaseCheckpointSaver {
     newVersions: ChannelVersions
   ): Promise<RunnableConfig> {
     const operation = "put"
-    const effect = checked(() => {
+    /** What is written, but for the values. */
+    const place = () => {
       const threadId = required(operation, "thread_id", field(config, "thread_id"))
       const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
-      const parentId = id(operation, "checkpoint_id", field(config, "checkpoint_id"))
+      const parentId = id(operation, "checkpoint_id", field(config, "checkpoint_id")) || undefined
       const checkpointId = required(operation, "checkpoint id", checkpoint.id)
-      const { channel_values, ...rest } = checkpoint
       const phase = this.#phases.saved(threadId, namespace, parentId, checkpoint, metadata)
       const last = namespace === "" && this.#phases.isOver(threadId, namespace, checkpoint)
+      const stored = { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId } }
+      return { threadId, namespace, parentId, checkpointId, phase, last, stored }
+    }
+    const { channel_values, ...rest } = checkpoint
+    const documents = (threadId: string) => ({
+      checkpoint: this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+        fields.encodeCheckpoint(this.#json, rest)
+      ),
+      metadata: this.#metadata(operation, threadId, config, metadata)
+    })
+    const values = () =>
+      Object.keys(newVersions).map((channel): Value => {
+        return [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []]
+      })
+    const blobsOf = (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>) =>
+      pieces.map(({ bytes, channel, type }) => ({ channel, version: String(newVersions[channel]), type, bytes }))
+    const effect = checked(() => {
+      const { last, phase, stored, ...at } = place()
+      const { threadId } = at
       const write = checked((): Effect.Effect<void, CheckpointError | ThreadBusyError> => {
-        const body = this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
-          fields.encodeCheckpoint(this.#json, rest)
-        )
-        const described = this.#metadata(operation, threadId, config, metadata)
-        const values = Object.keys(newVersions).map((channel): Value => {
-          return [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []]
-        })
-        return this.#dump(operation, threadId, values, (pieces) => {
-          const row = {
-            threadId,
-            namespace,
-            checkpointId,
-            parentId: parentId === "" ? undefined : parentId,
-            checkpoint: body,
-            metadata: described,
-            blobs: pieces.map(({ bytes, channel, type }) => {
-              return { channel, version: String(newVersions[channel]), type, bytes }
-            })
-          }
+        const said = documents(threadId)
+        return this.#dump(operation, threadId, values(), (pieces) => {
+          const row = { ...at, ...said, blobs: blobsOf(pieces) }
           return this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
         })
       })
       const said = { workflow_id: threadId, phase, step: metadata.step, source: metadata.source }
-      return Effect.as(observed(config, write, "save_checkpoint", said), {
-        configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpointId }
-      })
+      return Effect.as(observed(config, write, "save_checkpoint", said), stored)
     })
-    return this.#run(operation, config, whenHeard(config)(effect))
+    return this.#call<RunnableConfig>(operation, config, whenHeard(config)(effect), (quick, done) => {
+      const { last, stored, threadId, namespace, parentId, checkpointId } = place()
+      const at = { threadId, namespace, parentId, checkpointId }
+      const row = { ...at, ...documents(threadId), blobs: blobsOf(this.#dumpNow(operation, threadId, values())) }
+      this.#fencing.writeNow(
+        threadId,
+        config,
+        last,
+        (guard, told) => quick.put(row, guard, told),
+        (exit) => done(exit && Exit.as(exit, stored))
+      )
+    })
   }
 
   /** `taskPath` is what savers of a later protocol are given, and by which pending writes are ordered. */
@@ -123,43 +150,65 @@ export class SqlSaver extends BaseCheckpointSaver {
     taskPath?: string
   ): Promise<void> {
     const operation = "putWrites"
+    const place = () => ({
+      threadId: required(operation, "thread_id", field(config, "thread_id")),
+      namespace: id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? "",
+      checkpointId: required(operation, "checkpoint_id", field(config, "checkpoint_id")),
+      taskId: required(operation, "task id", taskId),
+      taskPath: id(operation, "task path", taskPath) ?? ""
+    })
+    const values = writes.map(([channel, value]) => [channel, [value]] as const)
+    // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
+    const replace = writes.every(([channel]) => special(channel) !== undefined)
+    const rowsOf = (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>): ReadonlyArray<store.Write> => {
+      const rows = pieces.map(({ bytes, channel, type }, index) => {
+        return { channel, type, bytes, idx: special(channel) ?? index }
+      })
+      return replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
+    }
     const effect = checked(() => {
-      const threadId = required(operation, "thread_id", field(config, "thread_id"))
-      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
-      const checkpointId = required(operation, "checkpoint_id", field(config, "checkpoint_id"))
-      const task = required(operation, "task id", taskId)
-      const path = id(operation, "task path", taskPath) ?? ""
-      const values = writes.map(([channel, value]) => [channel, [value]] as const)
+      const at = place()
+      const { threadId } = at
       return this.#dump(operation, threadId, values, (pieces) => {
-        const rows = pieces.map(({ bytes, channel, type }, index) => {
-          return { channel, type, bytes, idx: special(channel) ?? index }
-        })
-        // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
-        const replace = writes.every(([channel]) => special(channel) !== undefined)
-        const last = replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
-        if (last.length === 0) return Effect.void
-        const row = { threadId, namespace, checkpointId, taskId: task, taskPath: path, writes: last, replace }
+        const row = { ...at, writes: rowsOf(pieces), replace }
+        if (row.writes.length === 0) return Effect.void
         return this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
       })
     })
-    return this.#run(operation, config, whenHeard(config)(effect))
+    return this.#call<void>(operation, config, whenHeard(config)(effect), (quick, done) => {
+      const at = place()
+      const row = { ...at, writes: rowsOf(this.#dumpNow(operation, at.threadId, values)), replace }
+      if (row.writes.length === 0) return done(Exit.void)
+      const send: Parameters<Fencing["writeNow"]>[3] = (guard, told) => quick.putWrites(row, guard, told)
+      this.#fencing.writeNow(at.threadId, config, false, send, done)
+    })
   }
 
   override getTuple(config: RunnableConfig): Promise<CheckpointTuple | undefined> {
     const operation = "getTuple"
-    const effect = checked((): Effect.Effect<CheckpointTuple | undefined, CheckpointError | ThreadBusyError> => {
+    const chosen = () => {
       const threadId = id(operation, "thread_id", field(config, "thread_id"))
       const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
       const checkpointId = id(operation, "checkpoint_id", getCheckpointId(config))
-      if (threadId === undefined) return Effect.succeed(undefined)
-      const selection =
-        checkpointId === undefined || checkpointId === ""
-          ? { threadId, namespace, limit: 1 }
-          : { threadId, namespace, checkpointId }
+      if (threadId === undefined) return undefined
+      return checkpointId === undefined || checkpointId === ""
+        ? { threadId, namespace, limit: 1 }
+        : { threadId, namespace, checkpointId }
+    }
+    const effect = checked((): Effect.Effect<CheckpointTuple | undefined, CheckpointError | ThreadBusyError> => {
+      const selection = chosen()
+      if (selection === undefined) return Effect.succeed(undefined)
       const stored = this.#fencing.read(operation, selection, config)
-      return Effect.map(this.#load(operation, config, threadId, stored), ([tuple]) => tuple)
+      return Effect.map(this.#load(operation, config, selection.threadId, stored), ([tuple]) => tuple)
     })
-    return this.#run(operation, config, effect)
+    return this.#call<CheckpointTuple | undefined>(operation, config, effect, (quick, done) => {
+      const selection = chosen()
+      if (selection === undefined) return done(Exit.succeed(undefined))
+      if (!this.#fencing.isRead(selection.threadId, config)) return done(undefined)
+      quick.load(operation, selection, (exit) =>
+        done(exit && Exit.map(this.#tuples(operation, exit), ([tuple]) => tuple))
+      )
+    })
   }
 
   override async *list(config: RunnableConfig, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
@@ -184,13 +233,12 @@ export class SqlSaver extends BaseCheckpointSaver {
     let after: store.Selection["after"]
     while (left > 0) {
       const limit = Math.min(left, page)
-      const tuples: ReadonlyArray<CheckpointTuple> = await this.#run(
-        operation,
-        config,
-        checked(() => {
-          const chosen = { ...selection(), after, limit }
-          return this.#load(operation, config, chosen.threadId, this.#store.load(operation, chosen))
-        })
+      const effect = checked(() => {
+        const chosen = { ...selection(), after, limit }
+        return this.#load(operation, config, chosen.threadId, this.#store.load(operation, chosen))
+      })
+      const tuples = await this.#call<ReadonlyArray<CheckpointTuple>>(operation, config, effect, (quick, done) =>
+        quick.load(operation, { ...selection(), after, limit }, (exit) => done(exit && this.#tuples(operation, exit)))
       )
       yield* tuples
       if (tuples.length < limit) return
@@ -226,6 +274,45 @@ export class SqlSaver extends BaseCheckpointSaver {
       : this.#runner.runUntraced(operation, name, effect)
   }
 
+  /** As {@link #run}, the quick way where there is one. */
+  #call<A>(
+    operation: string,
+    config: RunnableConfig,
+    effect: Effect.Effect<A, CheckpointError | ThreadBusyError>,
+    begin: (quick: store.Quick, done: store.Done<A>) => void
+  ): Promise<A> {
+    const { quick } = this.#store
+    if (quick === undefined || !this.#isOwn || this.#runner.quick === undefined || isTraced(config)) {
+      return this.#run(operation, config, effect)
+    }
+    const threadId = field(config, "thread_id")
+    return this.#runner.quick<A, CheckpointError>(
+      operation,
+      typeof threadId === "string" ? threadId : undefined,
+      (done) => {
+        try {
+          begin(quick, done)
+        } catch (error) {
+          done(isCheckpointError(error) ? Exit.fail(error) : Exit.die(error))
+        }
+      },
+      (exit) => (exit === undefined ? effect : whenHeard(config)(exit))
+    )
+  }
+
+  /** The checkpoints of rows whose values our own serializer has written. */
+  #tuples(
+    operation: string,
+    exit: Exit.Exit<ReadonlyArray<store.Loaded>, CheckpointError>
+  ): Exit.Exit<ReadonlyArray<CheckpointTuple>, CheckpointError> {
+    if (Exit.isFailure(exit)) return Exit.failCause(exit.cause)
+    try {
+      return Exit.succeed(exit.value.map((row) => this.#tupleNow(operation, row)))
+    } catch (error) {
+      return isCheckpointError(error) ? Exit.fail(error) : Exit.die(error)
+    }
+  }
+
   /**
    * Channels and their values, none for an empty one, as bytes. All are serialized at once, before anything else can run: a node may change
    * an object of the state in place while its checkpoint is still being written.
@@ -236,25 +323,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     channels: ReadonlyArray<Value>,
     then: (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>) => Effect.Effect<A, E>
   ): Effect.Effect<A, E | CheckpointError> {
-    const refuse = (channel: string) =>
-      within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)
-    const check = (channel: string) => {
-      if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
-    }
-    const empty = { type: "empty", bytes: undefined }
-    if (this.#isOwn) {
-      const pieces = channels.map(([channel, value]) => {
-        try {
-          check(channel)
-          if (value.length === 0) return { channel, ...empty }
-          const [type, bytes] = this.#json.dumps(value[0])
-          return { channel, type, bytes }
-        } catch (cause) {
-          throw refuse(channel)(cause)
-        }
-      })
-      return then(pieces)
-    }
+    if (this.#isOwn) return then(this.#dumpNow(operation, threadId, channels))
     const dump = async ([channel, value]: Value) => {
       try {
         check(channel)
@@ -262,7 +331,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         const [type, bytes] = await this.serde.dumpsTyped(value[0])
         return { channel, type, bytes }
       } catch (cause) {
-        throw refuse(channel)(cause)
+        throw refuse(operation, threadId, channel)(cause)
       }
     }
     const pieces = Effect.tryPromise({
@@ -270,6 +339,20 @@ export class SqlSaver extends BaseCheckpointSaver {
       catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
     })
     return Effect.flatMap(pieces, then)
+  }
+
+  /** As {@link #dump}, by our own serializer. */
+  #dumpNow(operation: string, threadId: string, channels: ReadonlyArray<Value>) {
+    return channels.map(([channel, value]) => {
+      try {
+        check(channel)
+        if (value.length === 0) return { channel, ...empty }
+        const [type, bytes] = this.#json.dumps(value[0])
+        return { channel, type, bytes }
+      } catch (cause) {
+        throw refuse(operation, threadId, channel)(cause)
+      }
+    })
   }
 
   #encode(operation: string, threadId: string, place: string, encode: () => string): string {
@@ -325,21 +408,38 @@ export class SqlSaver extends BaseCheckpointSaver {
   }
 
   #tuple(operation: string, row: store.Loaded): Effect.Effect<CheckpointTuple, CheckpointError> {
-    const pieces = [...row.values, ...row.writes, ...row.sends]
-    const data = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
-    const put = (values: ReadonlyArray<unknown>) => {
-      let next = 0
-      return this.#whole(row, () => values[next++])
-    }
-    const refuse = within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
     if (this.#isOwn) {
-      const value = (piece: store.Piece) =>
-        piece.type === "empty" ? undefined : this.#json.loads(piece.type, data(piece))
-      return Effect.try({ try: () => put(pieces.map(value)), catch: refuse })
+      return Effect.try({
+        try: () => this.#tupleNow(operation, row),
+        catch: (cause) => (isCheckpointError(cause) ? cause : ofCheckpoint(operation, row)(cause))
+      })
     }
+    const pieces = [...row.values, ...row.writes, ...row.sends]
     const value = async (piece: store.Piece) =>
       piece.type === "empty" ? undefined : this.serde.loadsTyped(piece.type, piece.bytes ?? new Uint8Array())
-    return Effect.tryPromise({ try: async () => put(await Promise.all(pieces.map(value))), catch: refuse })
+    return Effect.tryPromise({
+      try: async () => {
+        const values = await Promise.all(pieces.map(value))
+        let next = 0
+        return this.#whole(row, () => values[next++])
+      },
+      catch: ofCheckpoint(operation, row)
+    })
+  }
+
+  /** As {@link #tuple}, by our own serializer. Throws `CheckpointError`. */
+  #tupleNow(operation: string, row: store.Loaded): CheckpointTuple {
+    try {
+      const pieces = [row.values, row.writes, row.sends]
+      let [list, at] = [0, 0]
+      return this.#whole(row, () => {
+        while (at === pieces[list]?.length) [list, at] = [list + 1, 0]
+        const piece = pieces[list]?.[at++]
+        return piece === undefined || piece.type === "empty" ? undefined : this.#json.loads(piece.type, dataOf(piece))
+      })
+    } catch (cause) {
+      throw ofCheckpoint(operation, row)(cause)
+    }
   }
 
   /** The checkpoint of a row. `next` gives its values, writes and sends in turn. */

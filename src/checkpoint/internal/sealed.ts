@@ -5,6 +5,7 @@
  * @internal
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
 import type { CheckpointError } from "../CheckpointError.js"
 import type { Encryption } from "../Encryption.js"
@@ -328,10 +329,29 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
     !compression && encryption === undefined && !pieces.some(({ type }) => type.includes("+"))
   const isOpen = (text: string) => !documents.isClosed(text)
 
+  const isPlainCheckpoint = (it: store.NewCheckpoint) =>
+    isBare(it.blobs) && isOpen(it.checkpoint) && isOpen(it.metadata)
+  /** What goes through as it is. */
+  const quick = (within: store.Quick): store.Quick => ({
+    put: (it, guard, done) => (isPlainCheckpoint(it) ? within.put(it, guard, done) : done(undefined)),
+    putWrites: (it, guard, done) => (isBare(it.writes) ? within.putWrites(it, guard, done) : done(undefined)),
+    load: (operation, selection, done) =>
+      within.load(operation, selection, (exit) =>
+        done(exit !== undefined && Exit.isSuccess(exit) && !exit.value.every(isPlain) ? undefined : exit)
+      )
+  })
+  let made: { readonly of: store.Quick; readonly quick: store.Quick } | undefined
+
   return {
     ...inner,
+    get quick() {
+      const within = inner.quick
+      if (within === undefined || compression || encryption !== undefined) return undefined
+      if (made?.of !== within) made = { of: within, quick: quick(within) }
+      return made.quick
+    },
     put: (it, guard) =>
-      isBare(it.blobs) && isOpen(it.checkpoint) && isOpen(it.metadata)
+      isPlainCheckpoint(it)
         ? inner.put(it, guard)
         : putting(it, (closed) => inner.put(closed, guard), Predicate.isUndefined),
     append: ({ blob, ...it }) =>

@@ -8,6 +8,7 @@ import { SqlError } from "@effect/sql/SqlError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Direct from "../../database/internal/direct.js"
 import * as Transaction from "../../database/Transaction.js"
 import type { CheckpointError } from "../CheckpointError.js"
 import * as attempts from "./attempts.js"
@@ -15,6 +16,7 @@ import * as group from "./group.js"
 import type * as leases from "./leases.js"
 import * as loading from "./loading.js"
 import * as prepared from "./prepared.js"
+import * as quick from "./quick.js"
 import * as rows from "./rows.js"
 import type { Tables } from "./statements.js"
 import type { Loaded, NewCheckpoint, NewWrites, Refused } from "./store.js"
@@ -32,9 +34,7 @@ const isNoText = (error: SqlError): boolean =>
   error.cause instanceof rows.Unclear || ["22021", "22P05"].includes(Transaction.code(error) ?? "")
 
 const refused = (row: leases.WriteRow | undefined): Refused | undefined =>
-  row === undefined || row[1]
-    ? undefined
-    : { lease: row[2] === null ? undefined : (JSON.parse(row[2]) as leases.Lease) } // the statement has built it
+  row === undefined || row[1] ? undefined : rows.refusedBy(row[2])
 
 /** What a statement that loads answers. */
 interface Answer {
@@ -46,13 +46,14 @@ interface Answer {
 export interface Sources {
   readonly tables: Tables
   readonly run: prepared.Execute
+  readonly direct: Direct.Direct | undefined
   /** Asks whether a checkpoint is there, see `Statements.isPut`. */
   readonly isPut: string
 }
 
 /** @param within What every operation is run within. */
 export const make = (
-  { isPut, run, tables }: Sources,
+  { direct, isPut, run, tables }: Sources,
   within: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
 ) =>
   Effect.gen(function* () {
@@ -64,19 +65,22 @@ export const make = (
       options: group.Options<A, B, CheckpointError, SqlError>
     ): Effect.Effect<group.Group<A, B, CheckpointError>> => {
       const one: typeof options.one = (item, before) => within(options.one(item, before))
-      return Effect.map(
-        group.make({ ...options, one }),
-        (share) => (item: A) =>
-          Effect.contextWithEffect((context: Context.Context<never>) =>
-            Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
-              ? share(item)
-              : one(item, undefined)
-          )
+      return Effect.map(group.make({ ...options, one }), (share) =>
+        Object.assign(
+          (item: A) =>
+            Effect.contextWithEffect((context: Context.Context<never>) =>
+              Option.isNone(Context.getOption(context, SqlClient.TransactionConnection))
+                ? share(item)
+                : one(item, undefined)
+            ),
+          { quick: share.quick }
+        )
       )
     }
 
     const alone = writing.make(tables, false)
     const together = writing.make(tables, true)
+    const quickly = direct === undefined ? undefined : quick.make(tables, direct, together)
     const write = <A extends NewCheckpoint | NewWrites>(
       kind: "put" | "insertWrites" | "upsertWrites",
       options: {
@@ -86,6 +90,7 @@ export const make = (
         readonly landed: (item: rows.Guarded<A>) => Effect.Effect<boolean, SqlError>
         readonly key: (it: A) => string
         readonly weight: (it: A) => number
+        readonly quick: group.Options<rows.Guarded<A>, Refused | undefined, CheckpointError, SqlError>["quick"]
       }
     ) => {
       const [one, many] = [prepared.statement(alone[kind]), prepared.statement(together[kind])]
@@ -114,6 +119,7 @@ export const make = (
             ([answer]) => answer
           ),
         many: (items) => send(many, items),
+        quick: options.quick,
         key: ({ it }) => options.key(it),
         weight: ({ it }) => options.weight(it)
       })
@@ -123,7 +129,8 @@ export const make = (
       parameters: rows.put,
       landed: ({ it }) => landed(isPut, [it.threadId, it.namespace, it.checkpointId, it.checkpoint, it.metadata]),
       key: (it: NewCheckpoint) => it.threadId,
-      weight: (it) => rows.weight(it.blobs)
+      weight: (it) => rows.weight(it.blobs),
+      quick: quickly?.put
     })
     const writes = (kind: "insertWrites" | "upsertWrites", question: string, parameters: number) =>
       write(kind, {
@@ -131,7 +138,8 @@ export const make = (
         parameters: rows.writes,
         landed: (item) => landed(question, rows.writes([item]).slice(0, parameters)),
         key: (it: NewWrites) => JSON.stringify([it.threadId, it.namespace, it.checkpointId, it.taskId]),
-        weight: (it) => rows.weight(it.writes)
+        weight: (it) => rows.weight(it.writes),
+        quick: quickly?.[kind]
       })
     const insertWrites = yield* writes("insertWrites", alone.areInserted, 2)
     const upsertWrites = yield* writes("upsertWrites", alone.areUpserted, 3)
@@ -176,11 +184,12 @@ export const make = (
             attempts.read({ name: item.operation, threadId: item.threadId }, send([item])),
             ([found]) => found
           ),
-        many: send
+        many: send,
+        quick: quickly?.[kind]
       })
     }
     const newest = yield* reading("newest", (it, o) => ({ o, thread: it.threadId, ns: it.namespace }))
     const byId = yield* reading("byId", (it, o) => ({ o, thread: it.threadId, ns: it.namespace, id: it.checkpointId }))
 
-    return { put, insertWrites, upsertWrites, newest, byId, read, landed }
+    return { put, insertWrites, upsertWrites, newest, byId, read, landed, quickly }
   })

@@ -6,7 +6,9 @@
  */
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type { DatabaseError } from "../../database/DatabaseError.js"
+import * as Direct from "../../database/internal/direct.js"
 import * as Migrations from "../../database/Migrations.js"
 import * as Transaction from "../../database/Transaction.js"
 import type { CheckpointError } from "../CheckpointError.js"
@@ -125,7 +127,19 @@ export interface Selection {
   readonly limit?: number | undefined
 }
 
+/** Is called once: `undefined` when it has to be asked the long way, by the effect of the same name. */
+export type Done<A> = (exit: Exit.Exit<A, CheckpointError> | undefined) => void
+
+/** Operations without a fiber, each with the outcome of the effect of its name. */
+export interface Quick {
+  readonly put: (checkpoint: NewCheckpoint, guard: Guard, done: Done<Refused | undefined>) => void
+  readonly putWrites: (writes: NewWrites, guard: Guard, done: Done<Refused | undefined>) => void
+  readonly load: (operation: string, selection: Selection, done: Done<ReadonlyArray<Loaded>>) => void
+}
+
 export interface Store {
+  /** The quick way, where there is one. It belongs to no transaction. */
+  readonly quick: Quick | undefined
   readonly put: (checkpoint: NewCheckpoint, guard: Guard) => Effect.Effect<Refused | undefined, CheckpointError>
   /** Stores a checkpoint of one blob, unless one stands under the same channel and version already: whether it was stored. */
   readonly append: (
@@ -211,12 +225,31 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       parameters: ReadonlyArray<unknown>
     ): Effect.Effect<ReadonlyArray<A>, CheckpointError> =>
       Effect.withTracerEnabled(within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters))), false)
-    const { byId, insertWrites, landed, newest, put, read, upsertWrites } = yield* sharing.make(
-      { tables, run, isPut: text.isPut },
+    const direct = Direct.of(client)
+    const { byId, insertWrites, landed, newest, put, quickly, read, upsertWrites } = yield* sharing.make(
+      { tables, run, direct, isPut: text.isPut },
       within
     )
+    const quick: Quick = {
+      put: (it, guard, done) => put.quick({ it, guard }, done),
+      putWrites: (it, guard, done) => (it.replace ? upsertWrites : insertWrites).quick({ it, guard }, done),
+      load: (operation, selection, done) => {
+        const key = single(selection)
+        if (key !== undefined) {
+          const found = key.checkpointId === undefined ? newest : byId
+          found.quick({ ...key, operation }, (exit) =>
+            done(Exit.map(exit, (loaded) => (loaded === undefined ? [] : [loaded])))
+          )
+        } else if (quickly === undefined) done(undefined)
+        else {
+          const [condition, parameters] = where(selection)
+          quickly.chosen(condition, selection.limit, parameters, (found) => done(found && Exit.succeed(found)))
+        }
+      }
+    }
 
     return {
+      quick: direct === undefined ? undefined : quick,
       put: (it, guard) => put({ it, guard }),
       append: ({ blob, ...it }) => {
         const parameters = [it.threadId, it.namespace, it.checkpointId, it.parentId ?? null, it.checkpoint, it.metadata]
@@ -305,8 +338,15 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
 /** Opens a store for an operation, in whose name it fails. One that writes has written nothing then. */
 export type Open = (operation: string, threadId?: string, writes?: boolean) => Effect.Effect<Store, CheckpointError>
 
-/** A store that is opened when it is first asked. */
-export const lazy = (opened: Open): Store => ({
+/**
+ * A store that is opened when it is first asked.
+ *
+ * @param current The store, while it is open.
+ */
+export const lazy = (opened: Open, current: () => Store | undefined): Store => ({
+  get quick() {
+    return current()?.quick
+  },
   put: (it, guard) => Effect.flatMap(opened("put", it.threadId, true), (rows) => rows.put(it, guard)),
   append: (it) => Effect.flatMap(opened("save", it.threadId, true), (rows) => rows.append(it)),
   putWrites: (it, guard) => Effect.flatMap(opened("putWrites", it.threadId, true), (rows) => rows.putWrites(it, guard)),

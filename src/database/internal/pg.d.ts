@@ -24,9 +24,17 @@ declare module "pg" {
     readonly Client?: typeof Client
   }
 
+  export interface Connection extends EventEmitter {
+    readonly stream: Duplex & { readonly bytesRead?: number }
+    /** The texts of the statements that the server knows, by their names. */
+    readonly parsedStatements: Readonly<Record<string, string>>
+    parse(statement: { readonly name: string; readonly text: string }): void
+    sendCopyFail(reason: string): void
+  }
+
   export class Client extends EventEmitter {
     constructor(options: Options)
-    readonly connection: EventEmitter & { readonly stream: Duplex & { readonly bytesRead?: number } }
+    readonly connection: Connection
     /** The server process that answers, as it said itself. */
     readonly processID: number | null
     connect(): Promise<this>
@@ -42,6 +50,10 @@ declare module "pg" {
   export class Pool extends EventEmitter {
     constructor(options: PoolOptions)
     readonly options: Options
+    /** How many wait for a connection. */
+    readonly waitingCount: number
+    connect(): Promise<PoolClient>
+    connect(callback: (error: Error | undefined, client: PoolClient | undefined, release: () => void) => void): void
     query(text: string): Promise<Result>
     end(): Promise<void>
   }

@@ -5,6 +5,7 @@
  */
 import type * as Pg from "pg"
 import * as Transaction from "../Transaction.js"
+import * as Direct from "./direct.js"
 
 export interface Settings {
   /** The same database on one host or several, in the order of trying. */
@@ -23,6 +24,7 @@ export interface Settings {
 
 export interface Pool {
   readonly pool: Pg.Pool
+  readonly direct: Direct.Direct
   /** From now on connections are made without timeouts of the server's, for a pooler that does not take them. */
   readonly withoutTimeouts: () => void
   /** Ends all connections, and cuts those that do not end within a second. */
@@ -87,6 +89,7 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
     #open = 0
     #timer: NodeJS.Timeout | undefined
     #retired: Error | undefined
+    #lost = false
     #release: ((error?: Error) => void) | undefined
 
     constructor(options: Pg.Options) {
@@ -99,8 +102,11 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
       this.#url = connectionString
       clients.add(this)
       // whoever uses it hears of an error from its statement; one that nobody listens to would end the process
-      this.on("error", () => {})
+      this.on("error", () => {
+        this.#lost = true
+      })
       this.on("end", () => {
+        this.#lost = true
         clients.delete(this)
         clearTimeout(this.#timer)
       })
@@ -113,6 +119,11 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
     #retire(reason: Error): void {
       this.#retired = reason
       leave(this.#url)
+    }
+
+    /** Whether it may be asked for another statement. */
+    get usable(): boolean {
+      return !this.#lost && this.#open === 0 && this.#retired === undefined
     }
 
     override connect(): Promise<this>
@@ -194,7 +205,20 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
     }
   }
 
-  const pool = new driver.Pool({
+  class Pool extends driver.Pool {
+    override connect(...asked: ReadonlyArray<never>): never {
+      // what rests beside the pool is in it, for all that others can see
+      direct.release()
+      return super.connect(...(asked as [])) as never // in whichever of its two forms it was asked
+    }
+
+    /** For {@link direct}, none of whose connections rest when it asks. */
+    direct(callback: Pg.Callback<Client | undefined>): void {
+      super.connect((error, client) => callback(error, client as Client | undefined)) // it makes clients of this class
+    }
+  }
+
+  const pool = new Pool({
     connectionString: urls[0],
     max: settings.max,
     connectionTimeoutMillis: connectMillis,
@@ -204,8 +228,13 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
     Client
   })
   pool.on("error", () => {})
+  const direct: Direct.Connections = new Direct.Connections(
+    (callback) => pool.direct(callback),
+    () => pool.waitingCount > 0
+  )
   return {
     pool,
+    direct: direct.send,
     withoutTimeouts: () => {
       timeouts = false
     },
@@ -213,6 +242,7 @@ export const make = (driver: typeof Pg, settings: Settings): Pool => {
       const timer = setTimeout(() => {
         for (const client of clients) client.connection.stream.destroy()
       }, 1000)
+      direct.close()
       await pool.end()
       clearTimeout(timer)
     }

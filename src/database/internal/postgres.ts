@@ -11,6 +11,7 @@ import { ConfigurationError } from "../../observability/ConfigurationError.js"
 import * as Redaction from "../../observability/Redaction.js"
 import { DatabaseError } from "../DatabaseError.js"
 import * as Transaction from "../Transaction.js"
+import * as Direct from "./direct.js"
 import * as Pool from "./pool.js"
 
 export interface Settings {
@@ -167,5 +168,6 @@ export const connect = (
     const client = yield* driver
       .fromPool({ acquire: Effect.succeed(opened.pool) })
       .pipe(Effect.mapError(unusable(where, 1)), Effect.provide(Reactivity.layer))
+    Direct.provide(client, opened.direct)
     return Object.assign(client, { withTransaction: Transaction.runWith(client) })
   })
