@@ -1,13 +1,11 @@
 /**
- * What helps to test agents: a recorder instead of a backend, a database in memory, breakers of the test's own, faults on purpose, and
- * functions that fail as told.
+ * What helps to test agents: Langfuse in memory, a database in memory, a chat model by script, breakers of the test's own, faults on purpose,
+ * functions that fail as told, and simulations that look for what breaks a program.
  *
  * @since 0.1.0
  */
-import type * as SqlClient from "@effect/sql/SqlClient"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Database from "./database/Database.js"
 import * as Trace from "./observability/Trace.js"
 import * as CircuitBreaker from "./resilience/CircuitBreaker.js"
 
@@ -25,6 +23,35 @@ export * as Trace from "./observability/Trace.js"
  * @category modules
  */
 export * as Chaos from "./resilience/Chaos.js"
+
+/**
+ * Many seeded runs of a program under faults and in virtual time; what breaks it is cut down to the fewest faults.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as Simulation from "./testing/Simulation.js"
+/**
+ * An embedded PostgreSQL of the test's own, with or without LangGraph's saver.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as TestDatabase from "./testing/TestDatabase.js"
+/**
+ * Langfuse in memory: observations and scores as it would have them, and a matcher for their trees.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as TestLangfuse from "./testing/TestLangfuse.js"
+/**
+ * A LangChain chat model by script: answers, tool calls, tokens, errors with a status, hangs.
+ *
+ * @since 0.1.0
+ * @category modules
+ */
+export * as TestModel from "./testing/TestModel.js"
 
 /**
  * What a test of agents needs around it: a recorder of every span, and circuit breakers that no other test has opened.
@@ -57,14 +84,12 @@ export const layer: Layer.Layer<Trace.Recorder | CircuitBreaker.Registry> = Laye
 )
 
 /**
- * An empty PostgreSQL in memory, gone with the layer. It is a real one (PGlite): the same SQL runs on a server.
+ * The same as `TestDatabase.layer`: an empty PostgreSQL in memory, gone with the layer.
  *
  * @since 0.1.0
  * @category layers
  */
-export const layerDatabase: Layer.Layer<SqlClient.SqlClient | Database.Info, Database.DatabaseError> = Layer.fresh(
-  Database.layerEmbedded()
-)
+export { layer as layerDatabase } from "./testing/TestDatabase.js"
 
 /**
  * The recorded spans of one name, in the order in which they began.

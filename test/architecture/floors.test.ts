@@ -16,12 +16,12 @@ const floors: ReadonlyArray<ReadonlyArray<string>> = [
   ["agent"],
   ["graph"],
   ["programs"],
-  ["cli"]
+  ["cli", "testing"]
 ]
 
 /** The files from outside `langfuse` that may import it: entrypoints. */
 const reachesLangfuse =
-  /^(langfuse\/.*|cli\/.*|programs\/[^/]+\/[A-Z][A-Za-z]*Entry\.ts|programs\/[^/]+\/(index|main)\.ts)$/
+  /^(langfuse\/.*|cli\/.*|testing\/.*|programs\/[^/]+\/[A-Z][A-Za-z]*Entry\.ts|programs\/[^/]+\/(index|main)\.ts)$/
 
 /** The one operator that may know a database: the breaker's shared store. */
 const sharedStore = "resilience/CircuitBreaker/Sql.ts"
@@ -30,13 +30,13 @@ const sharedStore = "resilience/CircuitBreaker/Sql.ts"
 const knownTo: ReadonlyArray<readonly [pattern: RegExp, folders: ReadonlyArray<string>]> = [
   [/^@langchain\/langgraph(\/|$)/, ["graph", "programs"]],
   [/^@langchain\/langgraph-checkpoint(\/|$)/, ["checkpoint", "graph"]],
-  [/^@langchain\/core(\/|$)/, ["checkpoint", "graph", "langfuse", "programs"]],
+  [/^@langchain\/core(\/|$)/, ["checkpoint", "graph", "langfuse", "programs", "testing"]],
   [/^@langchain\/openai(\/|$)/, ["programs"]],
-  [/^@langfuse\//, ["langfuse"]],
+  [/^@langfuse\//, ["langfuse", "testing"]],
   [/^@opentelemetry\//, ["langfuse"]],
   [/^@effect\/opentelemetry(\/|$)/, ["langfuse"]],
   [/^(pg|@effect\/sql-pg|@electric-sql\/pglite)(\/|$)/, ["database"]],
-  [/^@effect\/sql(\/|$)/, ["database", "checkpoint", "langfuse", "graph", "programs", "cli"]],
+  [/^@effect\/sql(\/|$)/, ["database", "checkpoint", "langfuse", "graph", "programs", "cli", "testing"]],
   [/^@effect\/cli(\/|$)/, ["cli"]],
   [/^langfuse$/, []],
   [/^@effect\/schema(\/|$)/, []]

@@ -1,7 +1,6 @@
 /**
  * `holdfast/testing`, used as a test uses it.
  */
-import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, TestClock } from "effect"
 import { Agent } from "../../src/index.js"
@@ -35,25 +34,5 @@ describe("outcomes", () => {
         ["WARNING", "DEFAULT"]
       )
     }).pipe(Effect.provide(Testing.layer))
-  )
-})
-
-describe("layerDatabase", () => {
-  const create = Effect.gen(function* () {
-    const sql = yield* SqlClient.SqlClient
-    yield* sql`create table notes (text text not null)`
-    yield* sql`insert into notes (text) values ('kept')`
-    return yield* sql<{ readonly text: string }>`select text from notes`
-  })
-
-  it.live(
-    "is a database, and another one for each that asks",
-    () =>
-      Effect.gen(function* () {
-        for (let run = 0; run < 2; run++) {
-          assert.deepStrictEqual(yield* create.pipe(Effect.provide(Testing.layerDatabase)), [{ text: "kept" }])
-        }
-      }),
-    120_000
   )
 })
