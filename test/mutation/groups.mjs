@@ -1,7 +1,6 @@
 // The operators by the tests that are theirs: a mutant of one group is tried against that group's tests alone, so that one which runs as a module is
 // loaded, and so needs all of them, takes seconds and not minutes. Files by their names under src/resilience, tests under test/resilience.
 
-/** @type {Record<string, { readonly files: ReadonlyArray<string>; readonly tests: ReadonlyArray<string> }>} */
 export const groups = {
   failures: {
     files: ["Failure", "internal/classes", "internal/recognise", "internal/retryAfter"],
