@@ -217,6 +217,7 @@ describe("Bulkhead", () => {
     Effect.gen(function* () {
       const bulkhead = Bulkhead.make("model", { concurrency: 1, queue: 1 })
       const call = bulkhead.protect(Effect.sleep(1500)).pipe(Effect.withSpan("call"))
+      yield* TestClock.adjust(9000)
       const fiber = yield* Effect.fork(Effect.all([call, call, Effect.exit(call)], { concurrency: "unbounded" }))
       yield* TestClock.adjust(3000)
       yield* Fiber.await(fiber)

@@ -183,6 +183,16 @@ describe("Chaos", () => {
     })
   )
 
+  it("names every kind of fault, each of which can be had", () => {
+    const had = new Set(
+      Chaos.allFaults.map((fault) => {
+        const chaos = Effect.runSync(Chaos.Chaos.pipe(Effect.provide(Chaos.layer({ rate: 1, faults: [fault] }))))
+        return chaos?.next("technical")?.fault
+      })
+    )
+    assert.deepStrictEqual([...had], ["error", "hang", "rate-limit", "latency", "malformed", "defect"])
+  })
+
   it("more kinds of faults leave those of a seed as they were", () => {
     const options = { rate: 0.5, seed: 7 }
     const faults = (more: Partial<Chaos.Options>) => {

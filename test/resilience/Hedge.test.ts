@@ -230,6 +230,7 @@ describe("Hedge: when", () => {
     for (const percentile of [0, 1, -1, Number.NaN]) assert.throws(() => Hedge.make("a", { percentile }), /percentile/)
     assert.throws(() => Hedge.make("a", { sample: 0 }), /sample/)
     assert.throws(() => Hedge.make("a", { sample: 5, minimum: 6 }), /minimum must be at most the sample of 5, got 6/)
+    assert.throws(() => Hedge.make("a", { minimum: 0 }), /Hedge: minimum/)
     assert.throws(() => Hedge.make("a", { budget: -1 }), /ratio/)
     assert.isTrue(Hedge.isHedge(Hedge.make("a", { sample: 5 })))
     assert.isFalse(Hedge.isHedge({}))
