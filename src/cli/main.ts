@@ -58,10 +58,9 @@ const exitCodeOf = (exit: Exit.Exit<unknown, unknown>): number => {
 }
 
 const main = Effect.suspend(() => {
-  const mistake = usage.mistake(process.argv.slice(2), command, groups)
-  return mistake === undefined
-    ? Command.run(command, { name: "holdfast", version })(process.argv)
-    : Effect.fail(mistake)
+  const args = usage.parted(process.argv)
+  const mistake = usage.mistake(args.slice(2), command, groups)
+  return mistake === undefined ? Command.run(command, { name: "holdfast", version })(args) : Effect.fail(mistake)
 }).pipe(Effect.provide(NodeContext.layer), withPlainConsole)
 
 /** A `.env` in the current folder fills in what the environment does not say. */

@@ -94,14 +94,11 @@ describe("holdfast report", () => {
       Effect.gen(function* () {
         const server = yield* LangfuseQueries.make(observations)
         const options = { cwd: yield* Cli.emptyFolder, env: server.env }
-        const objective = (...texts: ReadonlyArray<string>) => texts.flatMap((text) => ["--objective", text])
+        const objective = (...texts: ReadonlyArray<string>) => texts.map((text) => `--objective=${text}`)
         const [missed, met] = yield* Effect.all(
           [
             Cli.run(["report", ...objective("availability=99.9", "p95-latency=2", "degradation-rate=10")], options),
-            Cli.run(
-              ["report", "--json", "--agent", "prices", "--since", "1h", ...objective("availability=100")],
-              options
-            )
+            Cli.run(["report", "--json", "--agent", "prices", "--since=1h", "--objective", "availability=100"], options)
           ],
           { concurrency: 2 }
         )

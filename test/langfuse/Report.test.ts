@@ -233,9 +233,14 @@ describe("Report: figures", () => {
       span("3", "3", "agent_b", { agent_id: "b", success: false }),
       span("4", "gone", "attempt", { attempt: 1, error_type: "X" }),
       span("5", undefined, "agent_of mine", { degradation_level: 1e9 }),
-      span("6", undefined, "circuit_breaker_transition", { from: "closed" })
+      span("6", undefined, "circuit_breaker_transition", { from: "closed" }),
+      span("7", undefined, "agent_007", { agent_id: 7, success: undefined })
     ])
-    assert.deepInclude(figures.calls, { total: 2, answered: 1 })
+    assert.deepStrictEqual(
+      figures.agents.map(({ agent }) => agent),
+      ["7", "a", "b"]
+    )
+    assert.deepInclude(figures.calls, { total: 3, answered: 1, unfinished: 1 })
     assert.deepInclude(figures.degradation, { runs: 0 })
     assert.deepStrictEqual(
       figures.failures.map(({ errorType }) => errorType),

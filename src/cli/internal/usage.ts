@@ -58,3 +58,7 @@ export const mistake = <Name extends string, R, E, A>(
 
 /** Words with letters; a negative number is a value. */
 const isOption = (arg: string): boolean => /^--?[a-z]/i.test(arg)
+
+/** `--option=value` as two words, of the option that may stand more than once: of such the library takes only the two. */
+export const parted = (args: ReadonlyArray<string>): ReadonlyArray<string> =>
+  args.flatMap((arg) => /^(--objective)=(.*)$/s.exec(arg)?.slice(1) ?? [arg])

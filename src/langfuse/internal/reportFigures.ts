@@ -11,7 +11,11 @@ const numberOf = (value: unknown): number | undefined => {
 const booleanOf = (value: unknown): boolean | undefined =>
   value === true || value === "true" ? true : value === false || value === "false" ? false : undefined
 
-const textOf = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)
+/** An id of digits alone may have become a number on its way. */
+const textOf = (value: unknown): string | undefined => {
+  if (typeof value === "number" || typeof value === "boolean") return `${value}`
+  return typeof value === "string" && value !== "" ? value : undefined
+}
 
 interface Base {
   readonly parentId: string | undefined
