@@ -162,7 +162,7 @@ export interface Report extends Figures {
 export interface Options {
   /** Default {@link fromEnvironment}. */
   readonly source?: Source | undefined
-  /** How far back. Default 1 day. */
+  /** How far back; `Duration.infinity` for all there is. Default 1 day. */
   readonly since?: Duration.DurationInput | undefined
   /** Up to when. Default now. */
   readonly until?: Date | undefined
@@ -279,6 +279,9 @@ export const fromEnvironment: Effect.Effect<Source, ConfigurationError | ReportE
   return yield* outbox(kept === false ? {} : kept)
 })
 
+/** The year 1900: databases know no time before. Who goes back further means all there is. */
+const firstMillis = Date.UTC(1900)
+
 /** Some ten requests. */
 const manyObservations = 10_000
 
@@ -303,7 +306,8 @@ export const make = (options: Options = {}): Effect.Effect<Report, Configuration
   Effect.gen(function* () {
     const source = options.source ?? (yield* fromEnvironment)
     const to = options.until ?? new Date(yield* Clock.currentTimeMillis)
-    const period: Period = { from: new Date(to.getTime() - Duration.toMillis(options.since ?? "1 day")), to }
+    const from = to.getTime() - Duration.toMillis(options.since ?? "1 day")
+    const period: Period = { from: new Date(from < firstMillis ? 0 : from), to }
     const counted = source.count === undefined ? undefined : yield* source.count(period)
     if (counted !== undefined && counted >= manyObservations) {
       yield* Effect.logInfo(`${source.name} has ${counted} observations of this time; reading them takes a while`)

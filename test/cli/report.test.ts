@@ -198,7 +198,7 @@ describe("holdfast report", () => {
 
   it("shows in colour what is met and what is missed, and rounds nothing to what it is not", () => {
     const many = Array.from({ length: 20_001 }, (_, index) =>
-      span(undefined, "agent_a", 0, 7_300_000, { agent_id: "a", success: index > 0 })
+      span(undefined, "agent_a", 0, 7_300_000, { agent_id: `\u001b[2J${"a".repeat(100)}`, success: index > 0 })
     )
     const report = Effect.runSync(
       Report.make({
@@ -213,6 +213,8 @@ describe("holdfast report", () => {
     const text = command.render(report, terminal.painter(true))
     assert.match(text, /availability {2}99\.99 % {2}20000 answered, 1 failed/)
     assert.match(text, /p50 2\.0 h/)
+    assert.notInclude(text, "\u001b[2J")
+    assert.match(text, /^ {3}\[2Ja{43}… +20001 /m)
     assert.include(text, "\u001b[31m✗ missed")
     assert.include(text, "\u001b[32m✓ met")
     assert.strictEqual(JSON.parse(command.document(report)).recovery, null)

@@ -202,6 +202,18 @@ describe("Report: figures", () => {
     })
   )
 
+  it.effect("are of all there is if the time is without end", () =>
+    Effect.gen(function* () {
+      const spans = yield* everything
+      const { observations, period } = yield* Report.make({
+        source: Report.observed(spans),
+        until: hour.to,
+        since: Number.POSITIVE_INFINITY
+      })
+      assert.deepStrictEqual([observations, period.from], [spans.length, new Date(0)])
+    })
+  )
+
   it.effect("of nothing are nothing", () =>
     Effect.gen(function* () {
       const report = yield* Report.make({
@@ -613,44 +625,50 @@ describe("Report: the outbox", () => {
   const from = (options: Langfuse.OutboxOptions) =>
     Effect.flatMap(Report.outbox(options), (source) => Report.make({ source, until: period.to, since: "1 hour" }))
 
-  it.scoped("has copies, delivered or not, if they are asked for", () =>
-    Effect.gen(function* () {
-      const folder = yield* TestDatabases.temporaryFolder
-      const server = yield* LangfuseServer.make()
-      const kept = { folder: `${folder}/kept`, keep: "1 day" } as const
-      const empty = yield* Effect.flip(from(kept))
-      assert.deepInclude(empty, { _tag: "ReportError", reason: "NoSource" })
-      assert.match(empty._tag === "ReportError" ? empty.message : "", /HOLDFAST_OUTBOX_KEEP/)
+  it.scoped(
+    "has copies, delivered or not, if they are asked for",
+    () =>
+      Effect.gen(function* () {
+        const folder = yield* TestDatabases.temporaryFolder
+        const server = yield* LangfuseServer.make()
+        const kept = { folder: `${folder}/kept`, keep: "1 day" } as const
+        const empty = yield* Effect.flip(from(kept))
+        assert.deepInclude(empty, { _tag: "ReportError", reason: "NoSource" })
+        assert.match(empty._tag === "ReportError" ? empty.message : "", /HOLDFAST_OUTBOX_KEEP/)
 
-      const spans = yield* at(everythingUnder(Langfuse.layerWith({ outbox: kept })))
-      assert.deepInclude(yield* from(kept), figuresOf(spans, { period }))
+        const spans = yield* at(everythingUnder(Langfuse.layerWith({ outbox: kept })))
+        assert.deepInclude(yield* from(kept), figuresOf(spans, { period }))
 
-      const delivered = { folder: `${folder}/delivered`, keep: "1 day" } as const
-      const others = yield* at(everythingUnder(Langfuse.layerWith({ ...optionsOf(server), outbox: delivered })))
-      assert.strictEqual(server.observations().length, others.length)
-      assert.deepInclude(yield* from(delivered), figuresOf(others, { period }))
+        const delivered = { folder: `${folder}/delivered`, keep: "1 day" } as const
+        const others = yield* at(everythingUnder(Langfuse.layerWith({ ...optionsOf(server), outbox: delivered })))
+        assert.strictEqual(server.observations().length, others.length)
+        assert.deepInclude(yield* from(delivered), figuresOf(others, { period }))
 
-      const gone = { folder: `${folder}/gone` }
-      yield* at(everythingUnder(Langfuse.layerWith({ ...optionsOf(server), outbox: gone })))
-      assert.deepInclude(yield* Effect.flip(from(gone)), { reason: "NoSource" })
+        const gone = { folder: `${folder}/gone` }
+        yield* at(everythingUnder(Langfuse.layerWith({ ...optionsOf(server), outbox: gone })))
+        assert.deepInclude(yield* Effect.flip(from(gone)), { reason: "NoSource" })
 
-      yield* server.down
-      const waiting = { folder: `${folder}/waiting` }
-      const late = yield* at(
-        everythingUnder(Langfuse.layerWith({ ...optionsOf(server), flushTimeout: "50 millis", outbox: waiting }))
-      )
-      assert.deepInclude(yield* from(waiting), figuresOf(late, { period }))
-    })
+        yield* server.down
+        const waiting = { folder: `${folder}/waiting` }
+        const late = yield* at(
+          everythingUnder(Langfuse.layerWith({ ...optionsOf(server), flushTimeout: "50 millis", outbox: waiting }))
+        )
+        assert.deepInclude(yield* from(waiting), figuresOf(late, { period }))
+      }),
+    60_000
   )
 
   for (const backend of TestDatabases.backends) {
-    it.scoped(`is in the tables of the database if there is one (${backend.name})`, () =>
-      Effect.gen(function* () {
-        const spans = yield* at(everythingUnder(Langfuse.layerWith({ outbox: { keep: "1 day" } })))
-        const report = yield* from({})
-        assert.match(report.source, /^the outbox in the table holdfast_outbox of /)
-        assert.deepInclude(report, figuresOf(spans, { period }))
-      }).pipe(Effect.provide(backend.layer))
+    it.scoped(
+      `is in the tables of the database if there is one (${backend.name})`,
+      () =>
+        Effect.gen(function* () {
+          const spans = yield* at(everythingUnder(Langfuse.layerWith({ outbox: { keep: "1 day" } })))
+          const report = yield* from({})
+          assert.match(report.source, /^the outbox in the table holdfast_outbox of /)
+          assert.deepInclude(report, figuresOf(spans, { period }))
+        }).pipe(Effect.provide(backend.layer)),
+      60_000
     )
   }
 })

@@ -105,8 +105,12 @@ const inUnit = (value: number | undefined, unit: Report.MeasureInfo["unit"]): st
         ? seconds(value)
         : `${Math.round(value * 100) / 100}`
 
+const maxCell = 48
+
 /** The first column to the left, the others, which are figures, to the right. */
-const table = (rows: ReadonlyArray<ReadonlyArray<string>>, left = 1): ReadonlyArray<string> => {
+const table = (cells: ReadonlyArray<ReadonlyArray<string>>, left = 1): ReadonlyArray<string> => {
+  // names are anybody's: none may move the cursor, or push the figures off the screen
+  const rows = cells.map((row) => row.map((cell) => terminal.cut(cell.replace(/\p{Cc}/gu, " "), maxCell)))
   const widths = (rows[0] ?? []).map((_, column) =>
     rows.reduce((most, row) => Math.max(most, row[column]?.length ?? 0), 0)
   )
