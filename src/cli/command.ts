@@ -8,12 +8,10 @@ import * as Command from "@effect/cli/Command"
 import * as HelpDoc from "@effect/cli/HelpDoc"
 import * as Options from "@effect/cli/Options"
 import * as ValidationError from "@effect/cli/ValidationError"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Option from "effect/Option"
-import * as Report from "../langfuse/Report.js"
 import * as age from "./internal/age.js"
+import { report } from "./internal/reportCommand.js"
 import * as Settings from "./Settings.js"
 
 /** An option whose text must make sense; the error names it and says what it takes. */
@@ -168,52 +166,6 @@ const history = Command.make("history", { thread, limit, json }, ({ json, limit,
     yield* commands.history(settings, { thread, json, limit })
   })
 ).pipe(Command.withDescription("List a run's checkpoints"))
-
-const report = Command.make(
-  "report",
-  {
-    since: parsed("since", age.expected, age.parse).pipe(
-      Options.withPseudoName("AGE"),
-      Options.withDefault(Duration.days(1)),
-      Options.withDescription("how far back, such as 1d, 12h or 30 days; one day by default")
-    ),
-    agent: Options.text("agent").pipe(
-      Options.withPseudoName("ID"),
-      Options.optional,
-      Options.withDescription("only this agent; by default all")
-    ),
-    objectives: Options.text("objective").pipe(
-      Options.withPseudoName("MEASURE=VALUE"),
-      Options.repeated,
-      Options.mapEffect((texts) =>
-        Effect.forEach(texts, (text) =>
-          Either.mapLeft(Report.objective(text), (wrong) =>
-            ValidationError.invalidValue(HelpDoc.p(`--objective: ${wrong}`))
-          )
-        )
-      ),
-      Options.withDescription(
-        `what must hold, such as availability=99.9, else the exit code is 3; of ${Object.keys(Report.measures).join(", ")}; once or more often`
-      )
-    ),
-    json
-  },
-  (options) =>
-    Effect.gen(function* () {
-      const settings = yield* Settings.load
-      const commands = yield* Effect.promise(() => import("./commands/report.js"))
-      yield* commands.report(settings, {
-        since: options.since,
-        agent: Option.getOrUndefined(options.agent),
-        objectives: options.objectives,
-        json: options.json
-      })
-    })
-).pipe(
-  Command.withDescription(
-    "Show how the agents have stood up: availability, retries, fallbacks, failures, breakers, latency"
-  )
-)
 
 const doctor = Command.make(
   "doctor",
