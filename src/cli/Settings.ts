@@ -155,7 +155,7 @@ export const variables: ReadonlyArray<Variable> = [
   },
   {
     name: "LANGFUSE_BASE_URL",
-    description: "where Langfuse is (LANGFUSE_BASEURL is an older name of it)",
+    description: "where Langfuse is (LANGFUSE_BASEURL and LANGFUSE_HOST are older names of it)",
     takes: "a URL such as https://cloud.langfuse.com",
     fallback: "https://cloud.langfuse.com"
   },

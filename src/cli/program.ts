@@ -45,15 +45,18 @@ const print = (run: Result.Run, json: boolean): Effect.Effect<void> =>
   })
 
 /** Runs with progress on standard error, then prints the result. */
-const runAndPrint = (prepared: Question.Prepared, options: Options & { readonly resumed?: Result.Run["resumed"] }) =>
+const runAndPrint = (
+  prepared: Question.Prepared,
+  options: Options & Pick<Research.RunOptions, "interrupted"> & { readonly resumed?: Result.Run["resumed"] }
+) =>
   Effect.gen(function* () {
-    const { json, model, resumed, threadId } = options
+    const { interrupted, json, model, resumed, threadId } = options
     const checkpointer = yield* Checkpointer.Checkpointer
     const recorder = yield* Trace.Recorder
     const state = yield* Effect.scoped(
       Effect.zipRight(
         Progress.show(process.stderr),
-        Research.run(prepared, { threadId, checkpointer, model, callbacks, resumed })
+        Research.run(prepared, { threadId, checkpointer, model, callbacks, resumed, interrupted })
       )
     ).pipe(
       Effect.onInterrupt(() =>
@@ -125,7 +128,9 @@ const goOnWith = (prepared: Question.Prepared, { json, model, threadId }: Option
     const snapshot = yield* Graph.state(graph, threadId)
     const written = snapshot.createdAt === undefined ? Date.now() : Date.parse(snapshot.createdAt)
     const resumed = { next: snapshot.next, ageSeconds: Math.max(0, (Date.now() - written) / 1000) }
-    if (snapshot.next.length > 0) return yield* runAndPrint(prepared, { threadId, json, model, resumed })
+    if (snapshot.next.length > 0) {
+      return yield* runAndPrint(prepared, { threadId, json, model, resumed, interrupted: snapshot.metadata })
+    }
     const state = yield* Schema.decodeUnknown(State.State)(snapshot.values)
     yield* print({ threadId, state, resumed, spans: [] }, json)
   })

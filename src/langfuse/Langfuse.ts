@@ -355,7 +355,7 @@ export const layerConfig = (
  * the other, or if a variable is malformed. Empty variables count as absent.
  *
  * - `LANGFUSE_PUBLIC_KEY`, `LANGFUSE_SECRET_KEY`
- * - `LANGFUSE_BASE_URL`, default `https://cloud.langfuse.com` (`LANGFUSE_BASEURL` is its older name)
+ * - `LANGFUSE_BASE_URL`, default `https://cloud.langfuse.com` (`LANGFUSE_BASEURL` and `LANGFUSE_HOST` are older names)
  * - `LANGFUSE_TRACING_ENVIRONMENT` and `LANGFUSE_RELEASE`, which stand on every observation
  * - `LANGFUSE_FLUSH_AT`, observations a request, default 512
  * - `LANGFUSE_FLUSH_INTERVAL`, seconds, default 0.3

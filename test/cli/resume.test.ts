@@ -54,10 +54,9 @@ describe("holdfast resume", () => {
           assert.deepStrictEqual(document.narrative, ModelServer.prose)
           assert.strictEqual(model.calls(), 2)
           assert.hasAllKeys(Cli.startsOf(third.stderr), ["strategy_dev", "quality_gate", "out_of_sample"])
-          assert.include(
-            document.trace.map(({ name }) => name),
-            "resume_from_checkpoint"
-          )
+          const going = document.trace.find(({ name }) => name === "resume_from_checkpoint")
+          assert.match(String(going?.metadata["interrupted_trace_id"]), /^[0-9a-f]{32}$/)
+          assert.notStrictEqual(going?.metadata["interrupted_trace_id"], going?.traceId)
 
           // at its end: shown again, and nothing runs
           const fourth = yield* Cli.run(["resume", "t"], options)

@@ -53,6 +53,14 @@ describe("signals", () => {
         const resumed = yield* Cli.run(["resume", "t", "--json"], options)
         assert.strictEqual(resumed.code, 0, resumed.stderr)
         assert.deepStrictEqual(Cli.documentOf(resumed).resumed?.next, ["research_swarm"])
+        // in a trace of its own, which names the one that was stopped
+        const [stopped, next] = langfuse.observations().filter(({ name }) => name === "research")
+        const going = langfuse.observations().find(({ name }) => name === "resume_from_checkpoint")
+        assert.strictEqual(going?.traceId, next?.traceId)
+        assert.deepInclude(going?.metadata, {
+          interrupted_trace_id: stopped?.traceId,
+          interrupted_observation_id: stopped?.id
+        })
         assert.deepStrictEqual(langfuse.complaints(), [])
       }),
     60_000

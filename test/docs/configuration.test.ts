@@ -75,8 +75,8 @@ const examples = read(".env.example")
 const load = (env: ReadonlyArray<readonly [string, string]>) =>
   Effect.withConfigProvider(Settings.load, ConfigProvider.fromMap(new Map(env)))
 
-/** Standard names, and the older one of a name that it knows. */
-const besides = ["LANGFUSE_BASEURL", "TERM"]
+/** Standard names, and the older ones of a name that it knows. */
+const besides = ["LANGFUSE_BASEURL", "LANGFUSE_HOST", "TERM"]
 
 describe("configuration", () => {
   it("is documented, variable by variable, and nothing else is", () => {
@@ -143,6 +143,7 @@ describe("configuration", () => {
     LANGFUSE_SECRET_KEY: "",
     LANGFUSE_BASE_URL: "cloud",
     LANGFUSE_BASEURL: "cloud",
+    LANGFUSE_HOST: "cloud",
     LANGFUSE_TRACING_ENVIRONMENT: "Production!",
     LANGFUSE_FLUSH_AT: "abc",
     LANGFUSE_FLUSH_INTERVAL: "1 second",

@@ -12,12 +12,15 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as LogLevel from "effect/LogLevel"
+import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
+import * as TestClock from "effect/TestClock"
 import * as Agent from "../../src/agent/Agent.js"
 import * as Swarm from "../../src/agent/Swarm.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
 import * as CheckpointManager from "../../src/checkpoint/CheckpointManager.js"
 import * as Graph from "../../src/graph/Graph.js"
+import * as Langfuse from "../../src/langfuse/Langfuse.js"
 import * as Observation from "../../src/observability/Observation.js"
 import * as Trace from "../../src/observability/Trace.js"
 import * as Bulkhead from "../../src/resilience/Bulkhead.js"
@@ -32,6 +35,7 @@ import * as StaleCache from "../../src/resilience/StaleCache.js"
 import * as Testing from "../../src/testing.js"
 import { root } from "../package/built.js"
 import { finish, others, permanent } from "../resilience/support.js"
+import * as LangfuseServer from "../support/LangfuseServer.js"
 
 const documentation = readFileSync(join(root, "docs/tracing.md"), "utf8")
 
@@ -167,59 +171,132 @@ const sorted = (lines: Iterable<string>): ReadonlyArray<string> => [...new Set(l
 const kindOf = (value: unknown): string =>
   Array.isArray(value) ? "list" : typeof value === "string" ? "text" : typeof value
 
-const everything = Effect.gen(function* () {
-  yield* Effect.flatten(finish(Effect.all([desk().swarm.run("AAPL"), rest, operators], { discard: true })))
-  yield* unshared
-  yield* stored
-}).pipe(
-  Observation.span("root"),
-  Effect.zipRight(Effect.flatMap(Trace.Recorder, (recorder) => recorder.spans)),
-  Effect.map((spans) => spans.filter(({ name }) => name !== "root")),
-  Effect.provide(Testing.layer),
-  Effect.provide(storage) // around the recorder: opening a database is Effect's own spans
-)
-
-describe("docs/tracing.md", () => {
-  it.effect("names every observation, type, key and score that occurs, and no other", () =>
-    Effect.gen(function* () {
-      const spans = yield* everything
-      assert.deepStrictEqual(
-        sorted(spans.filter(({ name }) => name !== "operators").map(({ name, type }) => `${generic(name)} ${type}`)),
-        sorted(table("observation", "type", "when", "level").map(([name, type]) => `${name} ${type}`))
-      )
-      assert.deepStrictEqual(
-        sorted(
-          spans.flatMap(({ metadata, name }) =>
-            Object.entries(metadata).map(([key, value]) => `${generic(name)} ${key} ${kindOf(value)}`)
-          )
-        ),
-        sorted(
-          table("observation", "key", "type", "meaning").map(
-            ([name, key, type]) => `${name} ${key} ${type?.split(/[ ,]/)[0]}`
-          )
-        )
-      )
-      assert.deepStrictEqual(
-        sorted(spans.flatMap(({ name, scores }) => scores.map((score) => `${score.name} ${generic(name)}`))),
-        sorted(table("score", "on", "value").map(([score, name]) => `${score} ${name}`))
-      )
-    })
+/** Makes every kind of observation, under a recorder on top of another tracing. */
+const made = <E>(tracing: Layer.Layer<never, E>) =>
+  Effect.gen(function* () {
+    yield* Effect.flatten(finish(Effect.all([desk().swarm.run("AAPL"), rest, operators], { discard: true })))
+    yield* unshared
+    yield* stored
+  }).pipe(
+    Observation.span("root"),
+    Effect.zipRight(Effect.flatMap(Trace.Recorder, (recorder) => recorder.spans)),
+    Effect.provide(Testing.layer),
+    Effect.provide(tracing),
+    Effect.provide(storage) // around the recorder: opening a database is Effect's own spans
   )
 
-  it.effect("gives each kind of end the level that it says", () =>
-    Effect.gen(function* () {
-      const spans = yield* everything
-      const levels = (name: string) =>
-        sorted(spans.filter((span) => generic(span.name) === name).map(({ level }) => level))
-      assert.deepStrictEqual(levels("agent_<id>"), ["DEFAULT", "ERROR", "WARNING"])
-      assert.deepStrictEqual(levels("retry_execution"), ["DEFAULT", "ERROR"])
-      assert.deepStrictEqual(levels("attempt"), ["DEFAULT", "ERROR", "WARNING"])
-      assert.deepStrictEqual(levels("circuit_breaker_transition"), ["DEFAULT", "WARNING"])
-      assert.deepStrictEqual(levels("<swarm>"), ["ERROR", "WARNING"])
-      const found = (errorType: string) =>
-        spans.some(({ metadata, name }) => name === "attempt" && metadata["error_type"] === errorType)
-      assert.isTrue(found("AgentTimeoutError") && found("CircuitBreakerOpenError"))
-    })
+/** Texts that are JSON are what they say, as Langfuse shows them. */
+const shown = (value: unknown): unknown => {
+  if (typeof value !== "string") return value
+  try {
+    return JSON.parse(value)
+  } catch {
+    return value
+  }
+}
+
+/** That the vocabulary is what occurs, and no more. */
+const assertVocabulary = (spans: ReadonlyArray<Trace.SpanData>): void => {
+  assert.deepStrictEqual(
+    sorted(spans.filter(({ name }) => name !== "operators").map(({ name, type }) => `${generic(name)} ${type}`)),
+    sorted(table("observation", "type", "when", "level").map(([name, type]) => `${name} ${type}`))
+  )
+  assert.deepStrictEqual(
+    sorted(
+      spans.flatMap(({ metadata, name }) =>
+        Object.entries(metadata).map(([key, value]) => `${generic(name)} ${key} ${kindOf(value)}`)
+      )
+    ),
+    sorted(
+      table("observation", "key", "type", "meaning").map(
+        ([name, key, type]) => `${name} ${key} ${type?.split(/[ ,]/)[0]}`
+      )
+    )
+  )
+  assert.deepStrictEqual(
+    sorted(spans.flatMap(({ name, scores }) => scores.map((score) => `${score.name} ${generic(name)}`))),
+    sorted(table("score", "on", "value").map(([score, name]) => `${score} ${name}`))
+  )
+}
+
+/** That each kind of end has the level that the tables say. */
+const assertLevels = (spans: ReadonlyArray<Trace.SpanData>): void => {
+  const levels = (name: string) => sorted(spans.filter((span) => generic(span.name) === name).map(({ level }) => level))
+  assert.deepStrictEqual(levels("agent_<id>"), ["DEFAULT", "ERROR", "WARNING"])
+  assert.deepStrictEqual(levels("retry_execution"), ["DEFAULT", "ERROR"])
+  assert.deepStrictEqual(levels("attempt"), ["DEFAULT", "ERROR", "WARNING"])
+  assert.deepStrictEqual(levels("circuit_breaker_transition"), ["DEFAULT", "WARNING"])
+  assert.deepStrictEqual(levels("<swarm>"), ["ERROR", "WARNING"])
+  const found = (errorType: string) =>
+    spans.some(({ metadata, name }) => name === "attempt" && metadata["error_type"] === errorType)
+  assert.isTrue(found("AgentTimeoutError") && found("CircuitBreakerOpenError"))
+}
+
+describe("docs/tracing.md", () => {
+  it.scoped(
+    "names every observation, type, key, score and level that occurs, and no other; and each is in its place at Langfuse, with all that it says",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* LangfuseServer.make()
+        yield* TestClock.setTime(1_767_225_600_000)
+        const spans = yield* made(
+          Langfuse.layerWith({
+            publicKey: server.publicKey,
+            secretKey: Redacted.make(server.secretKey),
+            baseUrl: server.url,
+            outbox: false
+          })
+        )
+        assert.deepStrictEqual(server.complaints(), [])
+        const names = new Map(spans.map(({ name, spanId }) => [spanId, name]))
+        // ids stand for places: the same parents make the same tree
+        const recorded = spans.map((span) => ({
+          id: span.spanId,
+          parentId: span.parentId,
+          under: names.get(span.parentId ?? ""),
+          name: span.name,
+          type: span.type,
+          level: span.level,
+          statusMessage: span.statusMessage,
+          input: shown(span.input),
+          output: shown(span.output),
+          metadata: Object.fromEntries(Object.entries(span.metadata).map(([key, value]) => [key, shown(value)]))
+        }))
+        const arrived = server.observations().map((row) => ({
+          id: row.id,
+          parentId: row.parentId,
+          under: names.get(row.parentId ?? ""),
+          name: row.name,
+          type: row.type,
+          level: row.level,
+          statusMessage: row.statusMessage,
+          input: row.input,
+          output: row.output,
+          metadata: row.metadata
+        }))
+        const byId = (a: { readonly id: string }, b: { readonly id: string }) => (a.id < b.id ? -1 : 1)
+        assert.deepStrictEqual(arrived.sort(byId), recorded.sort(byId))
+        assert.sameDeepMembers(
+          server.scores().map(({ name, observationId, value }) => ({ name, observationId, value })),
+          spans.flatMap(({ scores, spanId }) =>
+            scores.map(({ name, value }) => ({ name, observationId: spanId, value: value as string | number }))
+          )
+        )
+        const kinds = table("observation", "type", "when", "level").map(([name, type]) => `${name} ${type}`)
+        assert.includeMembers(
+          arrived.map(({ name, type }) => `${generic(name)} ${type}`),
+          kinds
+        )
+        const resumed = arrived.find(({ name }) => name === "resume_from_checkpoint")
+        assert.deepInclude(resumed?.metadata, {
+          interrupted_trace_id: spans[0]?.traceId,
+          interrupted_observation_id: spans[0]?.spanId
+        })
+        const inside = spans.filter(({ name }) => name !== "root")
+        assertVocabulary(inside)
+        assertLevels(inside)
+      }),
+    120_000
   )
 
   it.effect("draws the tree of a run that failed as it is drawn", () =>

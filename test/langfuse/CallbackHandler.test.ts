@@ -4,6 +4,7 @@ import { FakeListChatModel } from "@langchain/core/utils/testing"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
+import * as Agent from "../../src/agent/Agent.js"
 import * as Langfuse from "../../src/langfuse/Langfuse.js"
 import * as Observation from "../../src/observability/Observation.js"
 import * as LangfuseServer from "../support/LangfuseServer.js"
@@ -29,35 +30,45 @@ const show = (it: LangfuseServer.StoredObservation) =>
   `${it.name} ${it.type} ${it.level} ${it.statusMessage ?? ""}`.trim()
 
 describe("Langfuse.callbackHandler", () => {
-  it.scopedLive("nests each call under the span that made it, with 60 fibers at once that wake each other", () =>
-    Effect.gen(function* () {
-      const semaphore = Effect.unsafeMakeSemaphore(7)
-      const ask = (n: number) =>
-        call((config) =>
-          new FakeListChatModel({ responses: [`answer ${n}`], sleep: n % 5 }).invoke(`question ${n}`, config)
-        ).pipe(
-          semaphore.withPermits(1),
-          Observation.span(`attempt_${n}`),
-          Observation.span(`agent_${n}`, { type: "agent" })
+  it.scopedLive(
+    "nests each call under the span that made it: 200 fibers that wake each other, five agents in each other",
+    () =>
+      Effect.gen(function* () {
+        const semaphore = Effect.unsafeMakeSemaphore(23)
+        const depth = 5
+        const nested = (fiber: number, level: number): Agent.Agent<string, unknown, unknown> =>
+          Agent.make(`${level}_${fiber}`, (input: string) =>
+            call((config) =>
+              new FakeListChatModel({ responses: [`answer ${level} ${fiber}`], sleep: fiber % 3 }).invoke(input, config)
+            ).pipe(
+              semaphore.withPermits(1),
+              Effect.zipRight(level < depth ? Agent.invoke(nested(fiber, level + 1), input) : Effect.yieldNow())
+            )
+          )
+        const server = yield* traced(
+          Effect.forEach(Array.from({ length: 200 }).keys(), (n) => Agent.invoke(nested(n, 1), `question ${n}`), {
+            concurrency: "unbounded"
+          }).pipe(Effect.withSpan("swarm"))
         )
-      const server = yield* traced(
-        Effect.forEach(
-          Array.from({ length: 60 }, (_, n) => n),
-          ask,
-          { concurrency: "unbounded" }
-        ).pipe(Effect.withSpan("swarm"))
-      )
-      const rows = server.observations()
-      assert.strictEqual(rows.length, 181)
-      assert.strictEqual(new Set(rows.map((it) => it.id)).size, 181)
-      assert.strictEqual(new Set(rows.map((it) => it.traceId)).size, 1)
-      for (const row of rows.filter((it) => it.type === "generation")) {
-        const [, n] = /answer (\d+)/.exec(JSON.stringify(row.output)) ?? []
-        const parent = rows.find((it) => it.id === row.parentId)
-        assert.strictEqual(parent?.name, `attempt_${n}`)
-        assert.include(JSON.stringify(row.input), `question ${n}`)
-      }
-    })
+        const rows = new Map(server.observations().map((row) => [row.id, row]))
+        // of each agent: itself, its retries, its attempt, the model's generation
+        assert.strictEqual(rows.size, 1 + 200 * depth * 4)
+        const above = (row: LangfuseServer.StoredObservation | undefined) => rows.get(row?.parentId ?? "")
+        for (const row of rows.values()) {
+          const [, level, fiber] = /^agent_(\d+)_(\d+)$/.exec(row.name) ?? []
+          if (level === undefined) continue
+          const outer = above(row)
+          if (level === "1") assert.strictEqual(outer?.name, "swarm")
+          else assert.strictEqual(above(above(outer))?.name, `agent_${Number(level) - 1}_${fiber}`)
+        }
+        for (const row of rows.values()) {
+          if (row.type !== "generation") continue
+          const [, level, fiber] = /answer (\d+) (\d+)/.exec(JSON.stringify(row.output)) ?? []
+          assert.strictEqual(above(row)?.name, "attempt")
+          assert.strictEqual(above(above(above(row)))?.name, `agent_${level}_${fiber}`)
+          assert.include(JSON.stringify(row.input), `question ${fiber}`)
+        }
+      })
   )
 
   it.scopedLive("keeps LangChain's own nesting below it", () =>
@@ -120,6 +131,54 @@ describe("Langfuse.callbackHandler", () => {
           ]
         ]
       ])
+    })
+  )
+
+  it.scopedLive("sees each try of a model once, whoever is told of it twice, and keeps nothing when it is over", () =>
+    Effect.gen(function* () {
+      class Flaky extends FakeListChatModel {
+        private calls = 0
+        override async *_streamResponseChunks(...args: Parameters<FakeListChatModel["_streamResponseChunks"]>) {
+          this.calls++
+          yield* super._streamResponseChunks(...args)
+          if (this.calls < 3) throw new Error("503 Service Unavailable")
+        }
+      }
+      const model = new Flaky({ responses: ["ok then"] })
+      const read = async (callbacks: Array<object>) => {
+        // told by the call's callbacks, and once more: as when a graph has been given the handler, too
+        for await (const _ of await model.stream("q", { callbacks: [...callbacks, ...callbacks] }));
+        return "read"
+      }
+      const agent = Agent.make("reader", (_: string) => call(({ callbacks }) => read(callbacks)), {
+        retry: { base: 1, jitter: false }
+      })
+      const empty = new FakeListChatModel({ responses: ["x"] })
+      empty._generate = async () => ({ generations: [] }) // an answer without anything in it
+      let handler: unknown
+      const server = yield* traced(
+        Effect.gen(function* () {
+          yield* Agent.invoke(agent, "x")
+          yield* Effect.exit(call((config) => empty.invoke("q", config)))
+          handler = Option.getOrThrow(yield* Langfuse.callbackHandler)
+        }).pipe(Effect.withSpan("run"))
+      )
+      const down = "Error: 503 Service Unavailable"
+      const tries = [
+        [`attempt span WARNING ${down}; next try in 1ms`, [`Flaky generation ERROR ${down}`]],
+        [`attempt span WARNING ${down}; next try in 2ms`, [`Flaky generation ERROR ${down}`]],
+        ["attempt span DEFAULT", ["Flaky generation DEFAULT"]]
+      ]
+      assert.deepStrictEqual(LangfuseServer.tree(server.observations(), show), [
+        [
+          "run span DEFAULT",
+          [
+            ["agent_reader agent DEFAULT", [["retry_execution chain DEFAULT", tries]]],
+            "FakeListChatModel generation DEFAULT"
+          ]
+        ]
+      ])
+      assert.strictEqual(Object(handler).kept, 0)
     })
   )
 

@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises"
 import { readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { assert, describe, it } from "@effect/vitest"
@@ -5,6 +6,7 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Redacted from "effect/Redacted"
 import { sdkVersion } from "../../src/langfuse/internal/http.js"
 import * as Langfuse from "../../src/langfuse/Langfuse.js"
@@ -51,6 +53,71 @@ describe("Langfuse: delivery", () => {
     const manifest = new URL("../../node_modules/@langfuse/otel/package.json", import.meta.url)
     assert.strictEqual(JSON.parse(readFileSync(manifest, "utf8")).version, sdkVersion)
   })
+
+  it.scopedLive("says at the start that there is no such host, and which variable says so", () =>
+    Effect.gen(function* () {
+      const url = "http://langfuse.invalid"
+      // as long as the answer that there is none takes, and the one that was asked for before
+      const asked = Effect.promise(() => lookup("langfuse.invalid").catch(() => undefined)).pipe(Effect.delay(200))
+      const { lines } = yield* run(asked, optionsOf({ url, publicKey: "pk", secretKey: "sk" }))
+      const reason = "there is no host langfuse.invalid: look at LANGFUSE_BASE_URL"
+      assert.deepStrictEqual(lines, [`WARN Langfuse at ${url} takes no observations: ${reason}`])
+    })
+  )
+
+  it.effect("refuses an option that cannot be meant, with the variable's name where it has one", () =>
+    Effect.gen(function* () {
+      const wrong: ReadonlyArray<readonly [Langfuse.Options, string]> = [
+        [{ flushAt: Number.NaN }, "LANGFUSE_FLUSH_AT"],
+        [{ flushInterval: "2 hours" }, "LANGFUSE_FLUSH_INTERVAL"],
+        [{ requestTimeout: 0 }, "LANGFUSE_TIMEOUT"],
+        [{ maxQueue: 0 }, "maxQueue"],
+        [{ maxBatchBytes: Number.NaN }, "maxBatchBytes"],
+        [{ baseUrl: "cloud.langfuse.com" }, "LANGFUSE_BASE_URL"],
+        [{ publicKey: "pk-lf-1" }, "LANGFUSE_SECRET_KEY"]
+      ]
+      for (const [options, setting] of wrong) {
+        const error = yield* Effect.flip(Effect.provide(Effect.void, Langfuse.layerWith(options)))
+        assert.strictEqual(error.setting, setting)
+      }
+    })
+  )
+
+  it.scopedLive("counts what becomes of observations and scores, as metrics", () =>
+    Effect.gen(function* () {
+      const figuresOf = (target: string) =>
+        Effect.map(Metric.snapshot, (pairs) => {
+          const found: Record<string, number> = {}
+          for (const { metricKey, metricState } of pairs) {
+            const tags = new Map(metricKey.tags.map(({ key, value }) => [key, value]))
+            if (tags.get("target") !== target) continue
+            const value = "count" in metricState ? metricState.count : "value" in metricState ? metricState.value : -1
+            found[`${metricKey.name.replace("holdfast_delivery_", "")} ${tags.get("kind")}`] = Number(value)
+          }
+          return found
+        })
+      const named = (name: string) => Effect.withSpan(Observation.score({ name, value: 1 }), name)
+      const taking = yield* LangfuseServer.make({ poison: (name) => name === "bad" })
+      yield* run(Effect.all([named("a"), named("bad"), named("b")]), optionsOf(taking))
+      assert.deepInclude(yield* figuresOf(taking.url), {
+        "queued observations": 0,
+        "sent observations": 2,
+        "refused observations": 1,
+        "queued scores": 0,
+        "sent scores": 2,
+        "refused scores": 1
+      })
+
+      const down = yield* LangfuseServer.make()
+      down.behave({ status: 503 })
+      const folder = yield* TestDatabases.temporaryFolder
+      const program = Effect.zipRight(Effect.all([named("a"), named("b"), named("c")]), Effect.as(Langfuse.flush, 1))
+      yield* run(program, { ...optionsOf(down), outbox: { folder }, maxQueue: 2 })
+      const figures = yield* figuresOf(down.url)
+      assert.deepInclude(figures, { "stored observations": 2, "lost observations": 1, "queued observations": 0 })
+      assert.notProperty(figures, "refused observations")
+    })
+  )
 
   it.scopedLive("ends soon and warns once when nobody listens", () =>
     Effect.gen(function* () {

@@ -1,6 +1,7 @@
 /** A trace that goes on: in another process, in a graph's run, beside an application's own OpenTelemetry; and one that is not sent at all. */
 import { assert, describe, it } from "@effect/vitest"
 import { FakeListChatModel } from "@langchain/core/utils/testing"
+import { Annotation, END, START, StateGraph } from "@langchain/langgraph"
 import { observe, startActiveObservation, startObservation } from "@langfuse/tracing"
 import * as OtelApi from "@opentelemetry/api"
 import { InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace-base"
@@ -9,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Runtime from "effect/Runtime"
+import * as Graph from "../../src/graph/Graph.js"
 import * as Langfuse from "../../src/langfuse/Langfuse.js"
 import * as Observation from "../../src/observability/Observation.js"
 import * as Trace from "../../src/observability/Trace.js"
@@ -150,6 +152,30 @@ describe("a graph's config", () => {
     Effect.gen(function* () {
       const expected = { sessionId: "thread-7", tags: ["x", "y"], userId: "ada" }
       assert.deepStrictEqual(said(yield* traced(Observation.withConfig(inside, config))), [expected, expected])
+    })
+  )
+
+  it.scopedLive("is asked by a graph's run and its nodes, also where LangGraph alone runs them", () =>
+    Effect.gen(function* () {
+      const State = Annotation.Root({ text: Annotation<string> })
+      const { server } = yield* traced(
+        Effect.gen(function* () {
+          const node = yield* Graph.node("ask", ({ text }: typeof State.State) => Effect.as(ask, { text }))
+          const graph = new StateGraph(State).addNode("ask", node).addEdge(START, "ask").addEdge("ask", END).compile()
+          yield* Effect.withSpan(Graph.run(graph, { text: "a" }, { threadId: "t-1", metadata: config.metadata }), "run")
+          yield* Effect.promise(() =>
+            graph.invoke({ text: "b" }, { configurable: { thread_id: "t-2", langfuse_user_id: "bob" } })
+          )
+        })
+      )
+      const of = (name: string) =>
+        server.observations().flatMap(({ name: it, sessionId, userId }) => (it === name ? [{ sessionId, userId }] : []))
+      const expected = [
+        { sessionId: "t-1", userId: "ada" },
+        { sessionId: "t-2", userId: "bob" }
+      ]
+      assert.deepStrictEqual(of("node_ask"), expected)
+      assert.deepStrictEqual(of("FakeListChatModel"), expected)
     })
   )
 

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as observed from "../../observability/internal/observed.js"
 import * as Observation from "../../observability/Observation.js"
 import { CheckpointError, CheckpointNotFoundError, StaleCheckpointError } from "../CheckpointError.js"
 import type { Entry, LoadOptions, Saved, SaveOptions, Service } from "../CheckpointManager.js"
@@ -67,6 +68,20 @@ const entry = (workflowId: string, checkpointId: string, checkpoint: string, met
   }
 }
 
+/** The run that saves, by the observation under which it does; nothing where none is seen. */
+const runOf: Effect.Effect<Readonly<Record<string, string>>> = Effect.withFiberRuntime((fiber) => {
+  const save = fiber.currentSpan
+  if (save?._tag !== "Span" || !observed.isTraced(fiber)) return Effect.succeed({})
+  const { spanId, traceId } = Option.getOrElse(save.parent, () => save)
+  return Effect.succeed({ trace_id: traceId, observation_id: spanId })
+})
+
+/** The run that saved it, as metadata of the one that goes on. */
+const interruptedOf = (metadata: unknown): Readonly<Record<string, unknown>> => ({
+  interrupted_trace_id: Predicate.hasProperty(metadata, "trace_id") ? metadata.trace_id : undefined,
+  interrupted_observation_id: Predicate.hasProperty(metadata, "observation_id") ? metadata.observation_id : undefined
+})
+
 export const make = (rows: store.Store): Service => {
   const newest = Effect.fnUntraced(function* (operation: string, workflowId: string) {
     const selection = { threadId: workflowId, namespace: store.workflowNamespace, limit: 1 }
@@ -101,6 +116,7 @@ export const make = (rows: store.Store): Service => {
         })
       }
       const now = yield* Clock.currentTimeMillis
+      const saver = yield* runOf
       const time = new Date(now)
       const checkpointId = uuid6.make(now, previous?.checkpointId)
       const step = previous === undefined ? 0 : previous.step + 1
@@ -122,7 +138,8 @@ export const make = (rows: store.Store): Service => {
           step,
           parents: {},
           phase,
-          ...(version === undefined ? {} : { version })
+          ...(version === undefined ? {} : { version }),
+          ...saver
         }),
         blob: { channel, version: String(step), type: "json", bytes }
       })
@@ -158,7 +175,10 @@ export const make = (rows: store.Store): Service => {
       )
     )
     const ageSeconds = ((yield* Clock.currentTimeMillis) - found.time.getTime()) / 1000
-    yield* Observation.annotate({ metadata: { phase: found.phase, checkpoint_age_seconds: ageSeconds } })
+    const interrupted = operation === "resume" ? interruptedOf(codec.decode(row.metadata)) : {}
+    yield* Observation.annotate({
+      metadata: { phase: found.phase, checkpoint_age_seconds: ageSeconds, ...interrupted }
+    })
     return Option.some<Saved<A>>({ ...found, state, ageSeconds })
   })
 
@@ -170,7 +190,7 @@ export const make = (rows: store.Store): Service => {
         : new CheckpointNotFoundError({ workflowId, ...(phase === undefined ? {} : { phase }) })
     })
 
-  const observed = <A, I, R, E>(self: Effect.Effect<Entry, E, R>, options: SaveOptions<A, I, R>) =>
+  const seen = <A, I, R, E>(self: Effect.Effect<Entry, E, R>, options: SaveOptions<A, I, R>) =>
     Observation.span(self, "save_checkpoint", {
       metadata: {
         workflow_id: options.workflowId,
@@ -182,12 +202,12 @@ export const make = (rows: store.Store): Service => {
 
   return {
     save: (options) =>
-      observed(
+      seen(
         // what follows anything is never stale
         Effect.catchTag(append(options, anything), "StaleCheckpointError", Effect.die),
         options
       ),
-    saveAfter: (last, options) => observed(append(options, last), options),
+    saveAfter: (last, options) => seen(append(options, last), options),
     find: (options) =>
       Observation.span(find("find", options), "load_checkpoint", {
         metadata: { workflow_id: options.workflowId, phase: options.phase }

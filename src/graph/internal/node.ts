@@ -135,7 +135,8 @@ const observe = <A, E, R>(node: Node, effect: Effect.Effect<A, E, R>, alone: boo
   const { configurable } = node.config
   const carried = SpanCarrier.fromConfigurable(configurable)._tag === "Some"
   if (!carried && !alone) return effect
-  const observed = Observation.span(effect, `node_${node.name}`, { type: "chain" })
+  const span = Observation.span(effect, `node_${node.name}`, { type: "chain" })
+  const observed = Observation.withConfig(span, node.config)
   // the span only adds what it then provides: R is as it was
   return (carried ? SpanCarrier.under(configurable)(observed) : observed) as Effect.Effect<A, E, R>
 }

@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
+import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { GraphError } from "../GraphError.js"
 import type { RunConfig, RunOptions } from "../models.js"
@@ -22,46 +23,56 @@ export interface Beginning {
 
 const record = (u: unknown): Record<string, unknown> => (Predicate.isRecord(u) ? u : {})
 
+/** What says to which session, user and tags the run's observations belong. */
+const traceConfig = ({ config, metadata, threadId }: RunOptions) => ({
+  configurable: { ...record(config?.["configurable"]), thread_id: threadId },
+  metadata: { ...record(config?.["metadata"]), ...metadata }
+})
+
 /** @param graph Asked only for its checkpointer. */
 export const begin = (graph: unknown, options: RunOptions): Effect.Effect<Beginning> =>
-  Effect.zipWith(SpanCarrier.capture, Effect.runtime<never>(), (carried, runtime) => {
-    const { checkpointId, config: given, durability = "sync", metadata, recursionLimit, threadId } = options
-    const run = new Run(runtime)
-    const controller = new AbortController()
-    const configurable = record(given?.["configurable"])
-    const own = Predicate.hasProperty(graph, "checkpointer") ? graph.checkpointer : undefined
-    const saver = configurable["__pregel_checkpointer"] ?? own
-    const onLost = (error: unknown): void => {
-      run.lost = { error }
-      controller.abort()
-    }
-    return {
-      run,
-      controller,
-      config: {
-        ...given,
-        configurable: {
-          ...configurable,
-          thread_id: threadId,
-          ...(checkpointId === undefined ? {} : { checkpoint_id: checkpointId }),
-          ...carried,
-          ...run.carried,
-          ...(Predicate.isObject(saver) ? { __pregel_checkpointer: guard.make(saver, onLost) } : {})
+  Effect.zipWith(
+    Observation.withConfig(SpanCarrier.capture, traceConfig(options)),
+    Effect.runtime<never>(),
+    (carried, runtime) => {
+      const { checkpointId, config: given, durability = "sync", metadata, recursionLimit, threadId } = options
+      const run = new Run(runtime)
+      const controller = new AbortController()
+      const configurable = record(given?.["configurable"])
+      const own = Predicate.hasProperty(graph, "checkpointer") ? graph.checkpointer : undefined
+      const saver = configurable["__pregel_checkpointer"] ?? own
+      const onLost = (error: unknown): void => {
+        run.lost = { error }
+        controller.abort()
+      }
+      return {
+        run,
+        controller,
+        config: {
+          ...given,
+          configurable: {
+            ...configurable,
+            thread_id: threadId,
+            ...(checkpointId === undefined ? {} : { checkpoint_id: checkpointId }),
+            ...carried,
+            ...run.carried,
+            ...(Predicate.isObject(saver) ? { __pregel_checkpointer: guard.make(saver, onLost) } : {})
+          },
+          signal: controller.signal,
+          durability,
+          ...(recursionLimit === undefined ? {} : { recursionLimit }),
+          ...(metadata === undefined && given?.["metadata"] === undefined
+            ? {}
+            : { metadata: { ...record(given?.["metadata"]), ...metadata } })
         },
-        signal: controller.signal,
-        durability,
-        ...(recursionLimit === undefined ? {} : { recursionLimit }),
-        ...(metadata === undefined && given?.["metadata"] === undefined
-          ? {}
-          : { metadata: { ...record(given?.["metadata"]), ...metadata } })
-      },
-      errorOf: (thrown) => {
-        const error = run.lost === undefined ? thrown : run.lost.error
-        const node = Predicate.isObject(error) ? run.thrown.get(error) : undefined
-        return new GraphError({ threadId, error, ...(node === undefined ? {} : { node }) })
+        errorOf: (thrown) => {
+          const error = run.lost === undefined ? thrown : run.lost.error
+          const node = Predicate.isObject(error) ? run.thrown.get(error) : undefined
+          return new GraphError({ threadId, error, ...(node === undefined ? {} : { node }) })
+        }
       }
     }
-  })
+  )
 
 /**
  * Runs it to its end. Interruption aborts it and waits until its nodes have ended, finalizers included; so does an end of any other kind, as nodes may be

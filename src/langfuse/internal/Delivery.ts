@@ -1,8 +1,9 @@
 import { Alarm } from "./alarm.js"
 import { Changes } from "./changes.js"
 import { chunks, type Item, type Waiting } from "./item.js"
+import { Keeper } from "./keeper.js"
 import { Ledger, type Listener } from "./ledger.js"
-import type { Refusal, Shelf } from "./outbox.js"
+import type { Shelf } from "./outbox.js"
 import type { Later } from "./outcome.js"
 import { Patience } from "./patience.js"
 import { type Entry, Queue } from "./queue.js"
@@ -72,27 +73,27 @@ export class Delivery {
   private puts = 0
   private draining: Promise<void> | undefined
   private shelving: Promise<void> | undefined
-  private shelfBrokenUntil = 0
   private moving = 0
   /** Flights that came back, and are on their way into the outbox. */
   private returning = 0
-  private writing: Promise<unknown> = Promise.resolve()
+  private readonly keeper: Keeper
   private readonly ledger: Ledger
 
   constructor(options: Options) {
     this.options = options
     this.patience = new Patience(options.backoffMillis)
+    this.keeper = new Keeper(options)
     this.sender = setAside(options, {
       signal: this.abort.signal,
       taken: () => this.recovered(),
-      refused: (item, refusal) => this.refuse(item, refusal),
+      refused: (item, refusal) => this.keeper.refuse(item, refusal),
       rejected: options.listener.rejected
     })
     this.ledger = new Ledger({
       counts: this.sender,
       shelf: options.shelf,
       listener: options.listener,
-      onError: (error) => this.shelfBroke(error)
+      onError: (error) => this.keeper.broke(error)
     })
     if (options.shelf !== undefined) {
       // what another process has left behind is looked for at once
@@ -201,7 +202,7 @@ export class Delivery {
     for (const { copy, entries, items } of this.flights) {
       if (copy === undefined && items !== undefined) oldest = Math.min(oldest, entries[0]?.at ?? oldest)
     }
-    return Math.max(oldest + shelveMillis, this.shelfBrokenUntil)
+    return Math.max(oldest + shelveMillis, this.keeper.brokenUntil)
   }
 
   private arm(): void {
@@ -266,15 +267,17 @@ export class Delivery {
     if (left === undefined) {
       await flight.copy
       // what is not removed is sent again, which does no harm
-      if (flight.copied !== undefined) await this.unshelve(flight.copied, flight.items.length)
+      if (flight.copied !== undefined) await this.keeper.remove(this.ledger, flight.copied, flight.items.length)
       return
     }
     if (flight.copy === undefined) flight.items = left.rest
     this.pause(left.later)
     this.returning++
-    await this.inTurn(() => this.copy(flight)).finally(() => {
-      this.returning--
-    })
+    await this.keeper
+      .inTurn(() => this.copy(flight))
+      .finally(() => {
+        this.returning--
+      })
     if (flight.copied !== undefined) return this.backlog(0)
     this.restore(flight.items, flight.entries[0]?.at ?? 0)
   }
@@ -283,36 +286,22 @@ export class Delivery {
     this.queue.restore(items.map((item) => ({ item, at, size: item.json.length })))
   }
 
-  /** One writing to the outbox after the other, so that it is in order. */
-  private inTurn<A>(write: () => Promise<A>): Promise<A> {
-    const written = this.writing.then(write)
-    this.writing = written.catch(() => {})
-    return written
-  }
-
   /** Copies what is in flight into the outbox, up to this one or all, oldest first. */
   private async copy(last?: Flight): Promise<void> {
-    const { shelf } = this.options
-    if (shelf === undefined || performance.now() < this.shelfBrokenUntil) return
+    if (this.options.shelf === undefined || this.keeper.isBroken) return
     for (const flight of this.flights) {
       if (!flight.done && flight.copy === undefined) {
-        flight.copy = this.copyOne(shelf, flight)
+        flight.copy = this.copyOne(flight)
         await flight.copy
       }
       if (flight === last) return
     }
   }
 
-  private async copyOne(shelf: Shelf, flight: Flight): Promise<void> {
+  private async copyOne(flight: Flight): Promise<void> {
     const encoded = await flight.encoding
-    try {
-      const items = flight.items ?? encoded
-      flight.copied = await shelf.put(items)
-      this.ledger.stored += items.length
-    } catch (error) {
-      this.shelfBroke(error)
-      flight.copy = undefined
-    }
+    flight.copied = await this.keeper.put(this.ledger, flight.items ?? encoded)
+    if (flight.copied === undefined) flight.copy = undefined
   }
 
   /** Delivers what the outbox holds, oldest first. */
@@ -332,10 +321,10 @@ export class Delivery {
         }
         const left = await this.sender.deliver(parcel.items)
         if (left !== undefined) return this.pause(left.later)
-        await this.unshelve(parcel.id, parcel.items.length)
+        await this.keeper.remove(this.ledger, parcel.id, parcel.items.length)
       }
     } catch (error) {
-      this.shelfBroke(error)
+      this.keeper.broke(error)
       this.backlogFrom = undefined
       this.lookAt = performance.now() + busyMillis
     } finally {
@@ -348,35 +337,33 @@ export class Delivery {
   private async shelve(until: number): Promise<void> {
     if (this.options.shelf === undefined) return
     while (this.shelving !== undefined) await this.shelving
-    this.shelving = this.inTurn(() => this.shelveNow(until)).finally(() => {
-      this.shelving = undefined
-      this.ended()
-    })
+    this.shelving = this.keeper
+      .inTurn(() => this.shelveNow(until))
+      .finally(() => {
+        this.shelving = undefined
+        this.ended()
+      })
     return this.shelving
   }
 
   private async shelveNow(until: number): Promise<void> {
-    const { intervalMillis, maxBatch, maxBytes, shelf } = this.options
-    if (shelf === undefined) return
+    const { intervalMillis, maxBatch, maxBytes } = this.options
     let oldest: Flight | undefined
     for (const flight of this.flights) if ((flight.entries[0]?.at ?? 0) <= until) oldest = flight
     if (oldest !== undefined) await this.copy(oldest)
-    while (performance.now() >= this.shelfBrokenUntil) {
+    while (!this.keeper.isBroken) {
       const entries = this.queue.take(maxBatch, until)
       const [first] = entries
       if (first === undefined) return
       this.moving = entries.length
       let items = await this.sender.encode(entries)
-      try {
-        for (const chunk of chunks(items, maxBatch, maxBytes)) {
-          await shelf.put(chunk)
-          items = items.slice(chunk.length)
-          this.ledger.stored += chunk.length
-          this.backlog(first.at + intervalMillis)
+      for (const chunk of chunks(items, maxBatch, maxBytes)) {
+        if ((await this.keeper.put(this.ledger, chunk)) === undefined) {
+          this.restore(items, first.at)
+          break
         }
-      } catch (error) {
-        this.shelfBroke(error)
-        this.restore(items, first.at)
+        items = items.slice(chunk.length)
+        this.backlog(first.at + intervalMillis)
       }
       this.moving = 0
     }
@@ -387,24 +374,6 @@ export class Delivery {
     this.backlogFrom = Math.min(this.backlogFrom ?? Number.POSITIVE_INFINITY, from)
   }
 
-  private async unshelve(id: string, items: number): Promise<void> {
-    this.ledger.stored = Math.max(0, this.ledger.stored - items)
-    await this.options.shelf?.remove(id).catch((error) => this.shelfBroke(error))
-  }
-
-  private async refuse(item: Item, refusal: Refusal): Promise<void> {
-    const kept = await (this.options.shelf?.refuse(item, refusal) ?? Promise.reject()).then(
-      () => true,
-      () => false
-    )
-    this.options.listener.refused(refusal, kept)
-  }
-
-  private shelfBroke(error: unknown): void {
-    this.shelfBrokenUntil = performance.now() + this.options.backoffMillis
-    this.options.listener.shelfProblem(error)
-  }
-
   private lose(items: number, reason: string): void {
     this.ledger.lost += items
     this.options.listener.lost(items, reason)
@@ -412,14 +381,14 @@ export class Delivery {
 
   private pause(later: Later): void {
     if (this.abort.signal.aborted) return
-    const { listener, shelf } = this.options
+    const { listener } = this.options
     const refusedKeys = this.patience.later?.settings === "keys"
     this.patience.failed(later)
     if (!this.told && this.flushing === 0) {
       this.told = true
       listener.problem(later.reason)
     }
-    if (later.settings === "keys" && !refusedKeys) void shelf?.disown().catch((error) => this.shelfBroke(error))
+    if (later.settings === "keys" && !refusedKeys) this.keeper.disown()
     void this.ledger.note(this.inMemory, this.reason)
   }
 

@@ -32,6 +32,8 @@ const expected = {
   environment: "at most 40 lower-case letters, digits, hyphens and underscores, not beginning with langfuse",
   compression: "auto, gzip or none",
   onOff: "on or off",
+  count: "a whole number from 1 to 10000",
+  seconds: "a number of seconds above 0, at most 3600",
   rate: "a number from 0 to 1",
   length: `a whole number from 1 to ${Privacy.longest}`,
   pattern: "a regular expression that does not match the empty text",
@@ -65,13 +67,28 @@ const pair = (publicKey: string | undefined, secretKey: string | undefined): Con
   })
 }
 
+const isCount = (value: number): boolean => Number.isInteger(value) && value >= 1 && value <= 10_000
+const isSeconds = (value: number): boolean => value > 0 && value <= 3600
 const isRate = (value: number): boolean => value >= 0 && value <= 1
 const isLength = (value: number): boolean => Number.isInteger(value) && value >= 1 && value <= Privacy.longest
 
 const field = /^[\w.*-]+$/
 
 /** What is wrong with what was asked for, if anything is. */
-const wrongIn = ({ privacy = {}, sampleRate = 1 }: Options): ConfigurationError | undefined => {
+const wrongIn = (options: Options): ConfigurationError | undefined => {
+  const { flushAt = 1, maxBatchBytes = 1, maxQueue = 1, maxQueueBytes = 1, privacy = {}, sampleRate = 1 } = options
+  if (!isCount(flushAt)) return invalid("LANGFUSE_FLUSH_AT", expected.count, String(flushAt))
+  for (const [name, value] of Object.entries({ maxBatchBytes, maxQueue, maxQueueBytes })) {
+    if (!(value >= 1)) return invalid(name, "a number above 0", String(value))
+  }
+  const { flushInterval = 1, requestTimeout = 1 } = options
+  for (const [name, value] of Object.entries({
+    LANGFUSE_FLUSH_INTERVAL: flushInterval,
+    LANGFUSE_TIMEOUT: requestTimeout
+  })) {
+    const millis = Duration.toMillis(value)
+    if (!isSeconds(millis / 1000)) return invalid(name, expected.seconds, `${millis / 1000}`)
+  }
   if (!isRate(sampleRate)) return invalid("LANGFUSE_SAMPLE_RATE", expected.rate, String(sampleRate))
   const { fields = [], maxLength = 1, patterns = [] } = privacy
   if (!isLength(maxLength)) return invalid("HOLDFAST_TRACE_MAX_LENGTH", expected.length, String(maxLength))
@@ -122,9 +139,8 @@ export const targets = (options: Options) =>
   })
 
 const secondsOf = (name: string): Effect.Effect<Duration.Duration | undefined, ConfigurationError> =>
-  Effect.map(
-    environment.number(name, "a number of seconds above 0, at most 3600", (value) => value > 0 && value <= 3600),
-    (value) => (value === undefined ? undefined : Duration.seconds(value))
+  Effect.map(environment.number(name, expected.seconds, isSeconds), (value) =>
+    value === undefined ? undefined : Duration.seconds(value)
   )
 
 const wordOf = <A extends string>(name: string, expected: string, words: ReadonlyArray<A>) =>
@@ -216,7 +232,10 @@ export const fromEnvironment: Effect.Effect<Option.Option<Options>, Configuratio
   const secretKey = yield* environment.text("LANGFUSE_SECRET_KEY")
   const urlSetting = (name: string) => environment.setting({ name, expected: expected.url, parse: url })
   const options = {
-    baseUrl: (yield* urlSetting("LANGFUSE_BASE_URL")) ?? (yield* urlSetting("LANGFUSE_BASEURL")),
+    baseUrl:
+      (yield* urlSetting("LANGFUSE_BASE_URL")) ??
+      (yield* urlSetting("LANGFUSE_BASEURL")) ??
+      (yield* urlSetting("LANGFUSE_HOST")),
     trace: {
       environment: yield* environment.setting({
         name: "LANGFUSE_TRACING_ENVIRONMENT",
@@ -225,11 +244,7 @@ export const fromEnvironment: Effect.Effect<Option.Option<Options>, Configuratio
       }),
       release: yield* environment.text("LANGFUSE_RELEASE")
     },
-    flushAt: yield* environment.number(
-      "LANGFUSE_FLUSH_AT",
-      "a whole number from 1 to 10000",
-      (value) => Number.isInteger(value) && value >= 1 && value <= 10_000
-    ),
+    flushAt: yield* environment.number("LANGFUSE_FLUSH_AT", expected.count, isCount),
     flushInterval: yield* secondsOf("LANGFUSE_FLUSH_INTERVAL"),
     requestTimeout: yield* secondsOf("LANGFUSE_TIMEOUT"),
     flushTimeout: yield* secondsOf("HOLDFAST_FLUSH_TIMEOUT"),

@@ -21,6 +21,9 @@ export const isObserved = (fiber: AnyFiber): boolean =>
   (fiber.currentTracer !== nobody || fiber.currentSpan !== undefined) &&
   fiber.getFiberRef(FiberRef.currentTracerEnabled)
 
+/** Whether spans go anywhere at all, whoever made them. */
+export const isTraced = (fiber: AnyFiber): boolean => fiber.currentTracer !== nobody
+
 /** Whether spans of the fiber can be made by {@link opening}: the current span, if there is one, wants children. */
 export const isOpen = (fiber: AnyFiber): boolean =>
   fiber.currentSpan === undefined || !Context.get(fiber.currentSpan.context, Tracer.DisablePropagation)

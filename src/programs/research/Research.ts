@@ -233,6 +233,8 @@ export interface RunOptions extends Agents.Options {
   readonly checkpointer: BaseCheckpointSaver
   /** Where an earlier run of the thread had come to, when this one resumes it. */
   readonly resumed?: { readonly next: ReadonlyArray<string>; readonly ageSeconds: number } | undefined
+  /** What the checkpoint says of the run that wrote it: its trace and its observation. */
+  readonly interrupted?: Readonly<Record<string, unknown>> | undefined
 }
 
 /**
@@ -253,14 +255,22 @@ export const run = (
         metadata: {
           workflow_id: threadId,
           phase: resumed.next.join(", "),
-          checkpoint_age_seconds: resumed.ageSeconds
+          checkpoint_age_seconds: resumed.ageSeconds,
+          interrupted_trace_id: options.interrupted?.["trace_id"],
+          interrupted_observation_id: options.interrupted?.["observation_id"]
         }
       })
     }
+    const span = yield* Effect.orDie(Effect.currentSpan)
     const compiled = yield* graph(prepared, options.checkpointer, options)
     const state = yield* Graph.run(compiled, resumed === undefined ? { request } : null, {
       threadId,
-      metadata: { program: request.program, ticker: request.ticker }
+      metadata: {
+        program: request.program,
+        ticker: request.ticker,
+        trace_id: span.traceId,
+        observation_id: span.spanId
+      }
     })
     yield* Observation.annotate({
       output: state.outcome,
