@@ -78,26 +78,34 @@ export class Node implements rewinding.Service {
    * A person who was asked in a try that failed is not asked again by the next. Where the whole node is tried again, its tasks and graphs are
    * those of the try before, too; a part of it may run beside others, whose tasks must not be taken for its own.
    */
-  mark(): rewinding.Rewinding {
+  mark(): rewinding.Mark {
     const whole = this.whole && this.#marks++ === 0
     const scratchpad = this.#scratchpad
     const { callCounter = 0, interruptCounter = -1, subgraphCounter = 0 } = scratchpad ?? {}
-    return (cause, attempt) => {
-      if (scratchpad !== undefined) {
-        scratchpad.interruptCounter = interruptCounter
-        if (whole) {
-          scratchpad.callCounter = callCounter
-          scratchpad.subgraphCounter = subgraphCounter
+    let furthest = interruptCounter
+    return {
+      back: (cause, attempt) => {
+        if (scratchpad !== undefined) {
+          furthest = Math.max(furthest, scratchpad.interruptCounter)
+          scratchpad.interruptCounter = interruptCounter
+          if (whole) {
+            scratchpad.callCounter = callCounter
+            scratchpad.subgraphCounter = subgraphCounter
+          }
         }
+        this.again ||= whole
+        this.run?.onRetry?.({
+          node: this.name,
+          namespace: this.namespace,
+          taskId: this.taskId,
+          attempt,
+          failure: describe(this.name, this.step, cause, Failure.fromCause(cause))
+        })
+      },
+      // a fallback's question is not the first way's: it does not get its answer
+      on: () => {
+        if (scratchpad !== undefined) scratchpad.interruptCounter = Math.max(furthest, scratchpad.interruptCounter)
       }
-      this.again ||= whole
-      this.run?.onRetry?.({
-        node: this.name,
-        namespace: this.namespace,
-        taskId: this.taskId,
-        attempt,
-        failure: describe(this.name, this.step, cause, Failure.fromCause(cause))
-      })
     }
   }
 
