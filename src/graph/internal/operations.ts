@@ -148,7 +148,7 @@ export const resume = <Input, State>(
 const asking = (threadId: string, carried: Readonly<Record<string, unknown>>, checkpointId?: string) => ({
   configurable: {
     thread_id: threadId,
-    ...(checkpointId === undefined ? {} : { checkpoint_id: checkpointId }),
+    ...(checkpointId === undefined ? {} : { checkpoint_ns: "", checkpoint_id: checkpointId }),
     ...carried
   }
 })

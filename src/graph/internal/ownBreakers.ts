@@ -22,15 +22,23 @@ const own = (target: object, id: string, options: CircuitBreaker.Options): Circu
   return made
 }
 
-/** A registry that is provided holds good, and so does a name or a key of the options' own: those are meant to be shared. */
-export const within = (context: Context.Context<never>, target: object, id: string): Context.Context<never> => {
+/**
+ * A registry that is provided holds good, and so does a name or a key of the options' own: those are meant to be shared.
+ *
+ * @param isOwn Whether an agent is the function's, and no fallback of somebody else's.
+ */
+export const within = (
+  context: Context.Context<never>,
+  target: object,
+  isOwn: (id: string) => boolean
+): Context.Context<never> => {
   if (context.unsafeMap.has(CircuitBreaker.Registry.key)) return context
   const outer = Context.get(context, CircuitBreaker.Registry)
   const registry: Registry = {
     ...outer,
     get: (name, options = {}) =>
-      name === id && options.name === undefined && options.key === undefined
-        ? own(target, id, options)
+      options.name === undefined && options.key === undefined && isOwn(name)
+        ? own(target, name, options)
         : outer.get(name, options)
   }
   return Context.add(context, CircuitBreaker.Registry, registry)

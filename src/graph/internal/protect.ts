@@ -97,11 +97,23 @@ export const protect = ({
   target
 }: Definition): ((state: unknown, config: Config) => Promise<unknown>) => {
   const agents = new Map<string, AnyAgent>()
+  const ids = new Set<string>()
   const of = (name: string): AnyAgent => {
     const known = agents.get(name)
     if (known !== undefined) return known
     const made = agentOf(graph === undefined ? name : `${graph}/${name}`, call, policy)
     agents.set(name, made)
+    ids.add(made.id)
+    return made
+  }
+  /** The runtimes with the breakers of this node: of a run and its steps there is one. */
+  const runtimes = new WeakMap<Runtime.Runtime<never>, Runtime.Runtime<never>>()
+  const on = (ground: Runtime.Runtime<never>): Runtime.Runtime<never> => {
+    const known = runtimes.get(ground)
+    if (known !== undefined) return known
+    const context = ownBreakers.within(ground.context, target, (id) => ids.has(id))
+    const made = Runtime.make({ context, fiberRefs: ground.fiberRefs, runtimeFlags: ground.runtimeFlags })
+    runtimes.set(ground, made)
     return made
   }
   const first = policy.name ?? otherwise
@@ -110,9 +122,7 @@ export const protect = ({
     const name = policy.name ?? nodeName(config) ?? first
     const node = new Node(name, config, true)
     const agent = of(name)
-    const ground = policy.runtime ?? node.run?.runtime ?? Runtime.defaultRuntime
-    const context = ownBreakers.within(ground.context, target, agent.id)
-    const runtime = Runtime.make({ context, fiberRefs: ground.fiberRefs, runtimeFlags: ground.runtimeFlags })
+    const runtime = on(policy.runtime ?? node.run?.runtime ?? Runtime.defaultRuntime)
     const work = Effect.suspend(() => agent.invoke(state))
     return execute(runtime, node, intoState(node, policy.failures, work, policy.classify), policy.runtime !== undefined)
   }
