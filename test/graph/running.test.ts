@@ -245,7 +245,7 @@ describe("Promise code", () => {
           .addEdge(START, "flaky"),
         { policy: { retry: false } }
       ).compile()
-      const graph = Graph.toPromise(compiled, { layer: Layer.merge(policies, held) as Layer.Layer<never> })
+      const graph = Graph.toPromise(compiled, { layer: Layer.merge(policies, held) })
       deepStrictEqual((await graph.run({ name: "a" }, at)).log, ["at last"])
       await graph.dispose()
       deepStrictEqual(order, ["released"])

@@ -59,9 +59,6 @@ export const entrypoint = <In, Out>(
     otherwise: name
   })
   const protectedRun = (input: In, config: LangGraph.LangGraphRunnableConfig) => call(input, config as Config)
-  // a generator is refused there; the type of what is allowed cannot be spelled for any `Out`
-  return LangGraph.entrypoint<In, Promise<Awaited<Out>>>(
-    nameOrOptions,
-    protectedRun as (input: In, config: LangGraph.LangGraphRunnableConfig) => Promise<Awaited<Out>>
-  )
+  // a promise of it is as good there, and a generator is refused: neither can be said for any `Out`
+  return LangGraph.entrypoint<In, Awaited<Out>>(nameOrOptions, protectedRun as never)
 }
