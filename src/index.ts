@@ -13,6 +13,7 @@
  * @category modules
  */
 export * as Agent from "./agent/Agent.js"
+export { OnceError } from "./agent/Agent.js"
 /**
  * Many agents, required and optional, and an honest account of what is missing.
  *
@@ -70,7 +71,7 @@ export * as Migrations from "./database/Migrations.js"
  * @category modules
  */
 export * as Transaction from "./database/Transaction.js"
-export { GraphError } from "./graph/GraphError.js"
+export { GraphError, NodeFailedError, NotWaitingError } from "./graph/GraphError.js"
 /**
  * Carries Effect spans into Langfuse.
  *

@@ -122,7 +122,7 @@ const stored = Effect.gen(function* () {
   const checkpointer = yield* Checkpointer.Checkpointer
   const State = Annotation.Root({ text: Annotation<string> })
   const node = yield* Graph.node("upper", ({ text }: typeof State.State) =>
-    Effect.succeed({ text: text.toUpperCase() })
+    Agent.once("upper", Effect.succeed({ text: text.toUpperCase() }))
   )
   const graph = new StateGraph(State)
     .addNode("upper", node)

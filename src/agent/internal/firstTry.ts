@@ -13,7 +13,7 @@ import * as Redaction from "../../observability/Redaction.js"
 import * as Chaos from "../../resilience/Chaos.js"
 import * as CircuitBreaker from "../../resilience/CircuitBreaker.js"
 import * as breakerGuard from "../../resilience/internal/breakerGuard.js"
-import { Rewind, type Rewinding } from "../../resilience/internal/rewind.js"
+import { type Mark, Rewind } from "../../resilience/internal/rewind.js"
 import * as RetryBudget from "../../resilience/RetryBudget.js"
 import * as breakers from "./breakers.js"
 import { agentMetadata, type Chain, inForce, invokeChain, type Link, retryMetadata } from "./invoke.js"
@@ -81,7 +81,7 @@ const inSpans = (
   input: unknown,
   tried: AnyEffect,
   circuit: CircuitBreaker.Snapshot | undefined,
-  rewind: Rewinding | undefined,
+  mark: Mark | undefined,
   succeeded: () => void
 ): AnyEffect =>
   Effect.uninterruptibleMask((restore) => {
@@ -119,7 +119,7 @@ const inSpans = (
       },
       onFailure: (cause) => {
         setContext(fiber, outside)
-        const rest = invokeChain(chain, input, { cause, spans: { agent, retry, attempt }, rewind })
+        const rest = invokeChain(chain, input, { cause, spans: { agent, retry, attempt }, mark })
         // whoever was interrupted has nothing more to wait for, and still has its end to say
         const going = Cause.isInterruptedOnly(cause) ? rest : restore(rest)
         return Effect.onExit(going, (exit) => Effect.sync(() => close(exit)))
@@ -150,15 +150,15 @@ const firstTry = (chain: Chain, input: unknown, fiber: AnyFiber): AnyEffect | un
   if (found?.change !== undefined) return undefined
   const tried = found === undefined ? bounded : found.breaker.protect(bounded)
   const budget = Context.get(context, RetryBudget.RetryBudget)
-  const rewind = Context.get(context, Rewind)?.mark()
+  const mark = Context.get(context, Rewind)?.mark()
   if (observed.isObserved(fiber)) {
     const circuit = found && breakerGuard.inspect(found.breaker, Context.get(fiber.currentDefaultServices, Clock.Clock))
     // what a circuit that is not closed has to tell is told in full
     if (circuit?.state !== (found && "closed") || !observed.isOpen(fiber) || !isSettable(fiber)) return undefined
-    return inSpans(fiber, chain, link, input, tried, circuit, rewind, () => budget.deposit())
+    return inSpans(fiber, chain, link, input, tried, circuit, mark, () => budget.deposit())
   }
   return Effect.matchCauseEffect(tried, {
-    onFailure: (cause) => invokeChain(chain, input, { cause, spans: undefined, rewind }),
+    onFailure: (cause) => invokeChain(chain, input, { cause, spans: undefined, mark }),
     onSuccess: (value) => {
       budget.deposit()
       return Exit.succeed(value)

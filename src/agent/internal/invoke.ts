@@ -13,7 +13,7 @@ import * as Failure from "../../resilience/Failure.js"
 import * as Fallback from "../../resilience/Fallback.js"
 import { attempts } from "../../resilience/internal/attempts.js"
 import * as numbers from "../../resilience/internal/numbers.js"
-import type { Rewinding } from "../../resilience/internal/rewind.js"
+import type { Mark } from "../../resilience/internal/rewind.js"
 import * as RetryPolicy from "../../resilience/RetryPolicy.js"
 import * as Timeout from "../../resilience/Timeout.js"
 import type { Policy } from "../Agent.js"
@@ -180,7 +180,7 @@ export interface FirstTry {
     | { readonly agent: Tracer.Span; readonly retry: Tracer.Span; readonly attempt: Tracer.Span }
     | undefined
   /** Where it began. */
-  readonly rewind: Rewinding | undefined
+  readonly mark: Mark | undefined
 }
 
 /** What the observation of an agent says from its beginning, but for its input. */
@@ -252,7 +252,7 @@ const invokeLink = (
         settings.retry,
         { classify: policy.classify, onFailure: (record) => Effect.sync(() => history.records.push(record)) },
         first?.spans?.attempt,
-        first?.rewind
+        first?.mark
       )
       const whole = perCall ? breakerOf(settings) : undefined
       const called = admission.admitted(settings.admission, changed(guard(retried, whole), whole))

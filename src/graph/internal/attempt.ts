@@ -4,6 +4,7 @@
  * @internal
  */
 import { AsyncLocalStorageProviderSingleton } from "@langchain/core/singletons"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import type * as Tracer from "effect/Tracer"
@@ -62,37 +63,41 @@ export const callOf = <State, Update, C>(node: NodeLike<State, Update, C>): Call
 
 /** One try. Interrupting it aborts the signal that the function was given, and does not wait for one that does not listen: its run does, for a while. */
 export const attempt = (call: Call, state: unknown): Effect.Effect<unknown, unknown> =>
-  Effect.flatMap(CurrentNode, (node) =>
-    Effect.withFiberRuntime((fiber) =>
-      node === undefined
-        ? Effect.die(new Error("Graph: a node's work was run outside of its node"))
-        : Effect.async<unknown, unknown>((resume) => {
-            const controller = new AbortController()
-            let returned: unknown
-            try {
-              returned = call(state, configOf(node, controller.signal, fiber.currentSpan))
-            } catch (error) {
-              return resume(Effect.fail(error))
-            }
-            if (!isPromise(returned)) return resume(Effect.succeed(returned))
-            let open = true
-            const ended = Promise.resolve(returned).then(
-              (value) => {
-                open = false
-                resume(Effect.succeed(value))
-              },
-              (error: unknown) => {
-                open = false
-                resume(Effect.fail(error))
-              }
-            )
-            return Effect.sync(() => {
-              controller.abort()
-              const ending = node.run?.ending
-              if (!open || ending === undefined) return
-              ending.add(ended)
-              void ended.then(() => ending.delete(ended))
-            })
-          })
-    )
-  )
+  Effect.withFiberRuntime((fiber) => {
+    const node = Context.get(fiber.currentContext, CurrentNode)
+    if (node === undefined) return Effect.die(new Error("Graph: a node's work was run outside of its node"))
+    return Effect.async<unknown, unknown>((resume) => {
+      const controller = new AbortController()
+      let returned: unknown
+      try {
+        returned = call(state, configOf(node, controller.signal, fiber.currentSpan))
+      } catch (error) {
+        resume(Effect.fail(error))
+        return
+      }
+      if (!isPromise(returned)) {
+        resume(Effect.succeed(returned))
+        return
+      }
+      let open = true
+      const ended = Promise.resolve(
+        returned.then(
+          (value) => {
+            open = false
+            resume(Effect.succeed(value))
+          },
+          (error: unknown) => {
+            open = false
+            resume(Effect.fail(error))
+          }
+        )
+      )
+      return Effect.sync(() => {
+        controller.abort()
+        const ending = node.run?.ending
+        if (!open || ending === undefined) return
+        ending.add(ended)
+        void ended.then(() => ending.delete(ended))
+      })
+    })
+  })

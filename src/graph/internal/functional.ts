@@ -22,11 +22,13 @@ export const task = <Args extends Array<unknown>, Out>(
   policy: NodePolicy = {}
 ): ((...args: Args) => Promise<Out>) => {
   const name = nameOf(nameOrOptions)
-  const call = protect(
-    (args, config) => AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(...(args as Args))), // as they are handed on below
-    { ...policy, name: policy.name ?? name },
-    name
-  )
+  const call = protect({
+    // the arguments as they are handed on below
+    call: (args, config) => AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(...(args as Args))),
+    policy: { ...policy, name: policy.name ?? name },
+    target: run,
+    otherwise: name
+  })
   const protectedRun = (...args: Args): Promise<Out> => {
     const config: unknown = AsyncLocalStorageProviderSingleton.getRunnableConfig()
     return call(args, Predicate.isObject(config) ? (config as Config) : {}) as Promise<Out> // what `run` gives
@@ -48,16 +50,15 @@ export const entrypoint = <In, Out>(
 ) => {
   const name = nameOf(nameOrOptions)
   const own = { retry: false, timeout: false, circuitBreaker: false, ...policy, name: policy.name ?? name } as const
-  const call = protect(
-    (input, config) =>
-      AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(input as In, config as object)), // LangGraph's own
-    own as NodePolicy<never, unknown>,
-    name
-  )
+  const call = protect({
+    call: (input, config) =>
+      // LangGraph's own config, of which a part is used here
+      AsyncLocalStorageProviderSingleton.runWithConfig(config, () => run(input as In, config as object)),
+    policy: own as NodePolicy<never, unknown>,
+    target: run,
+    otherwise: name
+  })
   const protectedRun = (input: In, config: LangGraph.LangGraphRunnableConfig) => call(input, config as Config)
-  // a generator is refused there; the type of what is allowed cannot be spelled for any `Out`
-  return LangGraph.entrypoint<In, Promise<Awaited<Out>>>(
-    nameOrOptions,
-    protectedRun as (input: In, config: LangGraph.LangGraphRunnableConfig) => Promise<Awaited<Out>>
-  )
+  // a promise of it is as good there, and a generator is refused: neither can be said for any `Out`
+  return LangGraph.entrypoint<In, Awaited<Out>>(nameOrOptions, protectedRun as never)
 }

@@ -10,7 +10,8 @@ import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Predicate from "effect/Predicate"
 import * as Runtime from "effect/Runtime"
-import { CurrentRecorder, type Recorder } from "../../agent/Agent.js"
+import * as RuntimeFlags from "effect/RuntimeFlags"
+import { CurrentRecorder, type OnceError, type Recorder, type Slot } from "../../agent/Agent.js"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as PerRunScheduler from "../../observability/internal/contextScheduler.js"
 import * as Observation from "../../observability/Observation.js"
@@ -34,7 +35,7 @@ const isScratchpad = (u: unknown): u is Scratchpad =>
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined)
 
-export class Node implements rewinding.Service {
+export class Node implements rewinding.Service, Recorder {
   readonly name: string
   readonly config: Config
   readonly run: running.Run | undefined
@@ -68,36 +69,44 @@ export class Node implements rewinding.Service {
     return text(this.config.configurable?.["checkpoint_ns"]) ?? ""
   }
 
-  /** Made when it is asked for, as most nodes do without. */
-  get recorder(): Recorder {
+  /** What it keeps records with is made when it is asked for, as most nodes do without. */
+  open<A, E, R>(key: string, use: (slot: Slot) => Effect.Effect<A, E, R>): Effect.Effect<A, E | OnceError, R> {
     this.#recorder ??= once.make(this)
-    return this.#recorder
+    return this.#recorder.open(key, use)
   }
 
   /**
    * A person who was asked in a try that failed is not asked again by the next. Where the whole node is tried again, its tasks and graphs are
    * those of the try before, too; a part of it may run beside others, whose tasks must not be taken for its own.
    */
-  mark(): rewinding.Rewinding {
+  mark(): rewinding.Mark {
     const whole = this.whole && this.#marks++ === 0
     const scratchpad = this.#scratchpad
     const { callCounter = 0, interruptCounter = -1, subgraphCounter = 0 } = scratchpad ?? {}
-    return (cause, attempt) => {
-      if (scratchpad !== undefined) {
-        scratchpad.interruptCounter = interruptCounter
-        if (whole) {
-          scratchpad.callCounter = callCounter
-          scratchpad.subgraphCounter = subgraphCounter
+    let furthest = interruptCounter
+    return {
+      back: (cause, attempt) => {
+        if (scratchpad !== undefined) {
+          furthest = Math.max(furthest, scratchpad.interruptCounter)
+          scratchpad.interruptCounter = interruptCounter
+          if (whole) {
+            scratchpad.callCounter = callCounter
+            scratchpad.subgraphCounter = subgraphCounter
+          }
         }
+        this.again ||= whole
+        this.run?.onRetry?.({
+          node: this.name,
+          namespace: this.namespace,
+          taskId: this.taskId,
+          attempt,
+          failure: describe(this.name, this.step, cause, Failure.fromCause(cause))
+        })
+      },
+      // a fallback's question is not the first way's: it does not get its answer
+      on: () => {
+        if (scratchpad !== undefined) scratchpad.interruptCounter = Math.max(furthest, scratchpad.interruptCounter)
       }
-      this.again ||= whole
-      this.run?.onRetry?.({
-        node: this.name,
-        namespace: this.namespace,
-        taskId: this.taskId,
-        attempt,
-        failure: describe(this.name, this.step, cause, Failure.fromCause(cause))
-      })
     }
   }
 
@@ -154,9 +163,13 @@ export const execute = <A, E, R>(
   const { run } = node
   if (run?.lost !== undefined) return Promise.reject(run.lost.error)
   const { signal } = node.config
-  const context = runtime.context.pipe(Context.add(CurrentNode, node), Context.add(rewinding.Rewind, node))
-  const recorded = Context.add(context, CurrentRecorder, { open: (key, use) => node.recorder.open(key, use) })
-  const inside = Runtime.make({ context: recorded, fiberRefs: runtime.fiberRefs, runtimeFlags: runtime.runtimeFlags })
+  // one map in place of three
+  const services = new Map(runtime.context.unsafeMap)
+  for (const { key } of [CurrentNode, CurrentRecorder, rewinding.Rewind]) services.set(key, node)
+  const context: Context.Context<R> = Context.unsafeMake(services)
+  // a node made, or a run begun, where nothing may be interrupted can be interrupted all the same
+  const runtimeFlags = RuntimeFlags.enable(runtime.runtimeFlags, RuntimeFlags.Interruption)
+  const inside = Runtime.make({ context, fiberRefs: runtime.fiberRefs, runtimeFlags })
   return new Promise<A>((resolve, reject) => {
     const fiber = Runtime.runFork(inside, observe(node, effect, alone), { scheduler: PerRunScheduler.make() })
     const interrupt = () => fiber.unsafeInterruptAsFork(FiberId.none)

@@ -60,10 +60,25 @@ const pathOf = ({ config, name, namespace, step }: Asking): string => {
   return JSON.stringify([above, step, name, config.metadata?.["langgraph_path"]])
 }
 
-/** What a node says to the graphs inside it. */
-export const within = (node: Asking): Readonly<Record<string, Path>> => ({
-  [pathKey]: { namespace: node.namespace, path: pathOf(node) }
-})
+/** What a node says to the graphs inside it; worked out when one of them asks, as few do. */
+class Said implements Path {
+  readonly #node: Asking
+  constructor(node: Asking) {
+    this.#node = node
+  }
+  get namespace(): string {
+    return this.#node.namespace
+  }
+  get path(): string {
+    return pathOf(this.#node)
+  }
+  /** A configurable may be printed. */
+  toJSON(): string {
+    return this.path
+  }
+}
+
+export const within = (node: Asking): Readonly<Record<string, Path>> => ({ [pathKey]: new Said(node) })
 
 export const make = (node: Asking): Recorder => {
   const { config, namespace } = node

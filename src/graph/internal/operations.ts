@@ -148,10 +148,18 @@ export const resume = <Input, State>(
 const asking = (threadId: string, carried: Readonly<Record<string, unknown>>, checkpointId?: string) => ({
   configurable: {
     thread_id: threadId,
-    ...(checkpointId === undefined ? {} : { checkpoint_id: checkpointId }),
+    ...(checkpointId === undefined ? {} : { checkpoint_ns: "", checkpoint_id: checkpointId }),
     ...carried
   }
 })
+
+/** A checkpoint with its pending writes, from the graph's own checkpointer. */
+const tupleOf = (graph: unknown, at: object): unknown => {
+  const saver = Predicate.hasProperty(graph, "checkpointer") ? graph.checkpointer : undefined
+  return Predicate.hasProperty(saver, "getTuple") && typeof saver.getTuple === "function"
+    ? saver.getTuple(at)
+    : undefined
+}
 
 /**
  * Where a thread stands, by its newest checkpoint or the one that is named. A thread without one is `absent`.
@@ -166,7 +174,12 @@ export const state = <Input, State>(
 ): Effect.Effect<Snapshot<State>, GraphError> =>
   Effect.flatMap(SpanCarrier.capture, (carried) =>
     Effect.tryPromise({
-      try: async () => snapshots.read<State>(await graph.getState(asking(threadId, carried, options.checkpointId))),
+      try: async () => {
+        const at = asking(threadId, carried, options.checkpointId)
+        const raw = await graph.getState(at)
+        const done = snapshots.hasAsked(raw) ? snapshots.doneOf(await tupleOf(graph, at)) : undefined
+        return snapshots.read<State>(raw, done)
+      },
       catch: (error) => new GraphError({ threadId, error })
     })
   )

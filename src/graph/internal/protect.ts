@@ -15,6 +15,7 @@ import { describe } from "../Failures.js"
 import type { Config, NodeLike, NodePolicy } from "../models.js"
 import { attempt, type Call, callOf } from "./attempt.js"
 import { execute, Node } from "./node.js"
+import * as ownBreakers from "./ownBreakers.js"
 import * as told from "./told.js"
 
 type AnyAgent = Agent.Agent<unknown, unknown, unknown>
@@ -75,19 +76,44 @@ const nodeName = (config: Config): string | undefined => {
   return typeof name === "string" ? name : undefined
 }
 
-/** A node's call under its policy. `otherwise`: its name when neither the policy nor LangGraph says one. `graph`: the name of its graph. */
-export const protect = (
-  call: Call,
-  policy: AnyPolicy,
-  otherwise: string,
-  graph?: string
-): ((state: unknown, config: Config) => Promise<unknown>) => {
+/** What is protected, as its definition has it. */
+export interface Definition {
+  readonly call: Call
+  readonly policy: AnyPolicy
+  /** The function or Runnable itself: a breaker belongs to it. */
+  readonly target: object
+  /** Its name when neither the policy nor LangGraph says one. */
+  readonly otherwise: string
+  /** The name of its graph. */
+  readonly graph?: string | undefined
+}
+
+/** A node's call under its policy. */
+export const protect = ({
+  call,
+  graph,
+  otherwise,
+  policy,
+  target
+}: Definition): ((state: unknown, config: Config) => Promise<unknown>) => {
   const agents = new Map<string, AnyAgent>()
-  const of = (id: string): AnyAgent => {
-    const known = agents.get(id)
+  const ids = new Set<string>()
+  const of = (name: string): AnyAgent => {
+    const known = agents.get(name)
     if (known !== undefined) return known
-    const made = agentOf(graph === undefined ? id : `${graph}/${id}`, call, policy)
-    agents.set(id, made)
+    const made = agentOf(graph === undefined ? name : `${graph}/${name}`, call, policy)
+    agents.set(name, made)
+    ids.add(made.id)
+    return made
+  }
+  /** The runtimes with the breakers of this node: of a run and its steps there is one. */
+  const runtimes = new WeakMap<Runtime.Runtime<never>, Runtime.Runtime<never>>()
+  const on = (ground: Runtime.Runtime<never>): Runtime.Runtime<never> => {
+    const known = runtimes.get(ground)
+    if (known !== undefined) return known
+    const context = ownBreakers.within(ground.context, target, (id) => ids.has(id))
+    const made = Runtime.make({ context, fiberRefs: ground.fiberRefs, runtimeFlags: ground.runtimeFlags })
+    runtimes.set(ground, made)
     return made
   }
   const first = policy.name ?? otherwise
@@ -95,10 +121,17 @@ export const protect = (
   return (state, config) => {
     const name = policy.name ?? nodeName(config) ?? first
     const node = new Node(name, config, true)
-    const runtime = policy.runtime ?? node.run?.runtime ?? Runtime.defaultRuntime
-    const work = Effect.suspend(() => of(name).invoke(state))
+    const agent = of(name)
+    const runtime = on(policy.runtime ?? node.run?.runtime ?? Runtime.defaultRuntime)
+    const work = Effect.suspend(() => agent.invoke(state))
     return execute(runtime, node, intoState(node, policy.failures, work, policy.classify), policy.runtime !== undefined)
   }
+}
+
+/** LangGraph wraps a function anew for each graph; the function is what is the same. */
+const functionOf = (bound: Runnable): object => {
+  const { func }: { readonly func?: unknown } = { func: Reflect.get(bound, "func") }
+  return typeof func === "function" ? func : bound
 }
 
 /** A protected node in the place of the one it protects. */
@@ -111,7 +144,7 @@ export class Protected extends Runnable {
     super()
     this.bound = bound
     this.name = bound.getName()
-    this.#call = protect(callOf(bound), policy, name, graph)
+    this.#call = protect({ call: callOf(bound), policy, target: functionOf(bound), otherwise: name, graph })
   }
 
   override invoke(input: unknown, options?: object): Promise<unknown> {

@@ -49,11 +49,12 @@ export const protect = <State, Update, C = never>(
   policy: NodePolicy<State, Update> = {}
 ): NodeFunction<State, Update, [C] extends [never] ? object : C> =>
   // the call forgets the types, the signature keeps them
-  protectCall(callOf(node), policy as NodePolicy<never, unknown>, nameOf(node)) as NodeFunction<
-    State,
-    Update,
-    [C] extends [never] ? object : C
-  >
+  protectCall({
+    call: callOf(node),
+    policy: policy as NodePolicy<never, unknown>,
+    target: node,
+    otherwise: nameOf(node)
+  }) as NodeFunction<State, Update, [C] extends [never] ? object : C>
 
 /**
  * @since 0.1.0

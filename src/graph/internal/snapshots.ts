@@ -31,9 +31,30 @@ const isAbort = (error: unknown): boolean => textField(error, "name") === "Abort
 
 const message = (error: unknown): string => textField(error, "message") ?? String(error)
 
-export const read = <State>(raw: RawSnapshot): Snapshot<State> => {
+const asks = (task: unknown): boolean => array(field(task, "interrupts")).length > 0
+
+/**
+ * Whether a snapshot has questions. LangGraph lists those of tasks that have ended too, and takes a task that was answered once and asks again for one that
+ * has: what is open only the pending writes tell.
+ */
+export const hasAsked = (raw: RawSnapshot): boolean => array(raw.tasks).some(asks)
+
+/** The tasks that have written what they had to say, by a checkpoint's pending writes: what is told of a task, such as its question, is no such. */
+export const doneOf = (tuple: unknown): ReadonlySet<string> =>
+  new Set(
+    array(field(tuple, "pendingWrites")).flatMap((write) => {
+      const [task, channel]: ReadonlyArray<unknown> = array(write)
+      const told = ["__interrupt__", "__resume__", "__error__", "__error_source_node__", "__scheduled__"]
+      return typeof task !== "string" || told.includes(String(channel)) ? [] : [task]
+    })
+  )
+
+/** @param done The tasks that have ended, if it was asked. */
+export const read = <State>(raw: RawSnapshot, done?: ReadonlySet<string>): Snapshot<State> => {
   const tasks = array(raw.tasks)
-  const interrupts = tasks.flatMap((task) =>
+  const open = tasks.filter((task) => done?.has(textField(task, "id") ?? "") !== true)
+  const next = done === undefined ? raw.next : open.map((task) => textField(task, "name") ?? "")
+  const interrupts = open.flatMap((task) =>
     array(field(task, "interrupts")).map((each) => interrupt(each, textField(task, "name")))
   )
   const errors = tasks.flatMap((task) => {
@@ -44,7 +65,7 @@ export const read = <State>(raw: RawSnapshot): Snapshot<State> => {
   })
   const status = (): Status => {
     if (raw.createdAt === undefined && idOf(raw.config) === undefined) return "absent"
-    if (raw.next.length === 0) return "finished"
+    if (next.length === 0) return "finished"
     if (interrupts.length > 0) return "waiting"
     return errors.length > 0 ? "failed" : "unfinished"
   }
@@ -52,7 +73,7 @@ export const read = <State>(raw: RawSnapshot): Snapshot<State> => {
   const metadata = Object.entries(Object(raw.metadata)).filter(([name]) => !own.has(name))
   return {
     values: raw.values as State, // the graph's own type, as LangGraph reads it
-    next: raw.next,
+    next,
     createdAt: raw.createdAt,
     status: status(),
     interrupts,

@@ -12,7 +12,7 @@ import * as RetryBudget from "../RetryBudget.js"
 import type { AttemptRecord, RetryOptions, RetryPolicy } from "../RetryPolicy.js"
 import * as Timeout from "../Timeout.js"
 import { Retries, type Verdict } from "./retries.js"
-import { Rewind, type Rewinding } from "./rewind.js"
+import { type Mark, Rewind } from "./rewind.js"
 
 export const attempts = <A, E, R>(
   run: (attempt: number) => Effect.Effect<A, E, R>,
@@ -21,12 +21,12 @@ export const attempts = <A, E, R>(
   /** The observation of the first try, if that has begun. */
   first?: Tracer.Span,
   /** Where the first try began, if it was made already. */
-  marked?: Rewinding
+  marked?: Mark
 ): Effect.Effect<A, E, R> =>
   Effect.withFiberRuntime((fiber) => {
     // one addition: the share of the calls cannot be told without counting them
     Context.get(fiber.currentContext, RetryBudget.RetryBudget).deposit()
-    const rewind = marked ?? Context.get(fiber.currentContext, Rewind)?.mark()
+    const mark = marked ?? Context.get(fiber.currentContext, Rewind)?.mark()
     let retries: Retries | undefined
     /** What the failed try decided, for the loop around it. */
     let pause: number | undefined
@@ -84,11 +84,14 @@ export const attempts = <A, E, R>(
           )
         : tried
       return Effect.catchAllCause(seen, (cause) => {
-        if (pause === undefined) return Effect.failCause(cause)
+        if (pause === undefined) {
+          mark?.on()
+          return Effect.failCause(cause)
+        }
         const millis = pause
         pause = undefined
         const next = Effect.suspend(() => {
-          rewind?.(cause, attempt + 1)
+          mark?.back(cause, attempt + 1)
           return loop(attempt + 1)
         })
         return Effect.zipRight(Effect.sleep(millis), next)

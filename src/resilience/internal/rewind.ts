@@ -2,12 +2,17 @@
 import type * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 
-/** Goes back to where it was marked. Told why, and the number of the try that begins. */
-export type Rewinding = (cause: Cause.Cause<unknown>, attempt: number) => void
+/** Where the tries of some work began. */
+export interface Mark {
+  /** Goes back to it. Told why, and the number of the try that begins. */
+  readonly back: (cause: Cause.Cause<unknown>, attempt: number) => void
+  /** No try follows: whatever comes now comes after the furthest of them. */
+  readonly on: () => void
+}
 
 export interface Service {
   /** Notes where it is now. */
-  readonly mark: () => Rewinding
+  readonly mark: () => Mark
 }
 
 /** Nothing, unless somebody provides it. */
