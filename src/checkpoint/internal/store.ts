@@ -24,7 +24,7 @@ import * as statements from "./statements.js"
 export interface Piece {
   readonly type: string
   readonly bytes: Uint8Array | undefined
-  /** The same, where it was read as text: who wants text need not ask for `bytes`. */
+  /** The same, where it is at hand as text: who wants text need not ask for `bytes`. */
   readonly text?: string | undefined
 }
 
@@ -211,7 +211,8 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       )
     )
     const text = statements.make(tables)
-    const run = prepared.make(client)
+    const names: prepared.Names = { used: true }
+    const run = prepared.make(client, names)
     // columns are read by the names they have, and JSON as text: neither a name transform nor a type parser of the client's touches them
     const sql = client.withoutTransforms()
 
@@ -227,7 +228,7 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       Effect.withTracerEnabled(within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters))), false)
     const direct = Direct.of(client)
     const { byId, insertWrites, landed, newest, put, quickly, read, upsertWrites } = yield* sharing.make(
-      { tables, run, direct, isPut: text.isPut },
+      { tables, run, direct, names, isPut: text.isPut },
       within
     )
     const quick: Quick = {
