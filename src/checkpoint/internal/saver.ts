@@ -11,6 +11,7 @@ import {
   type CheckpointListOptions,
   type CheckpointMetadata,
   type CheckpointTuple,
+  type DeltaChannelHistory,
   getCheckpointId,
   type PendingWrite,
   type SerializerProtocol
@@ -26,6 +27,7 @@ import { checked, field, id, isTraced, observed, required, special, type Value }
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
 import { whenHeard } from "./hearing.js"
+import * as history from "./history.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
 import type * as store from "./store.js"
@@ -233,6 +235,26 @@ export class SqlSaver extends BaseCheckpointSaver {
         String(field(last, "checkpoint_ns"))
       ]
     }
+  }
+
+  /** One reading, where LangGraph's own asks for each ancestor. */
+  override getDeltaChannelHistory(options: {
+    config: RunnableConfig
+    channels: Array<string>
+  }): Promise<Record<string, DeltaChannelHistory>> {
+    const { channels, config } = options
+    const operation = "getTuple"
+    const effect = checked((): Effect.Effect<Record<string, DeltaChannelHistory>, CheckpointError> => {
+      const threadId = id(operation, "thread_id", field(config, "thread_id"))
+      if (channels.length === 0 || threadId === undefined) return Effect.succeed(history.gather(channels, []))
+      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
+      const checkpointId = id(operation, "checkpoint_id", getCheckpointId(config)) || undefined
+      const stored = this.#store.load(operation, { threadId, namespace, checkpointId, line: channels })
+      const tuples = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#values.tuple(operation, row)))
+      const gathered = Effect.map(tuples, (found) => history.gather(channels, found))
+      return observed(config, gathered, "load_checkpoint", { workflow_id: threadId, channels: channels.join(", ") })
+    })
+    return this.#run(operation, config, effect)
   }
 
   override deleteThread(threadId: string): Promise<void> {

@@ -125,6 +125,8 @@ export interface Selection {
   /** JSON that the metadata must contain. */
   readonly metadata?: string | undefined
   readonly limit?: number | undefined
+  /** In place of the checkpoint its ancestors, nearest first, with these channels only, see `loading.Statements.line`. Asks for thread and namespace. */
+  readonly line?: ReadonlyArray<string> | undefined
 }
 
 /** Is called once: `undefined` when it has to be asked the long way, by the effect of the same name. */
@@ -189,8 +191,8 @@ const where = (selection: Selection): readonly [text: string, parameters: Readon
 
 /** The one checkpoint that a selection names; nothing for one that may choose several. */
 const single = (selection: Selection): sharing.Key | undefined => {
-  const { after, before, checkpointId, limit, metadata, namespace, threadId } = selection
-  if (threadId === undefined || namespace === undefined) return undefined
+  const { after, before, checkpointId, limit, line, metadata, namespace, threadId } = selection
+  if (threadId === undefined || namespace === undefined || line !== undefined) return undefined
   if (before !== undefined || after !== undefined || metadata !== undefined) return undefined
   if (checkpointId === undefined ? limit !== 1 : limit === 0) return undefined
   return { threadId, namespace, checkpointId }
@@ -241,7 +243,7 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           found.quick({ ...key, operation }, (exit) =>
             done(Exit.map(exit, (loaded) => (loaded === undefined ? [] : [loaded])))
           )
-        } else if (quickly === undefined) done(undefined)
+        } else if (quickly === undefined || selection.line !== undefined) done(undefined)
         else {
           const [condition, parameters] = where(selection)
           quickly.chosen(condition, selection.limit, parameters, (found) => done(found && Exit.succeed(found)))
@@ -280,7 +282,19 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           return Effect.map(found, (loaded) => (loaded === undefined ? [] : [loaded]))
         }
         const [condition, parameters] = where(selection)
-        const chosen = read((from) => from.chosen(condition, selection.limit), parameters)
+        const { checkpointId, line } = selection
+        const chosen =
+          line === undefined
+            ? read((from) => from.chosen(condition, selection.limit), parameters)
+            : read(
+                (from) => from.line(checkpointId === undefined),
+                [
+                  selection.threadId,
+                  selection.namespace,
+                  JSON.stringify(line),
+                  ...(checkpointId === undefined ? [] : [checkpointId])
+                ]
+              )
         const name = { name: operation, threadId: selection.threadId }
         return Effect.map(within(attempts.read(name, chosen)), ({ found }) => found)
       },

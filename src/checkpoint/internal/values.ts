@@ -37,7 +37,8 @@ const check = (channel: string) => {
 const refuse = (operation: string, threadId: string, channel: string) =>
   within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)
 
-const dataOf = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
+// not taken apart: bytes are made when somebody asks
+const dataOf = (piece: store.Piece) => piece.text ?? piece.bytes ?? new Uint8Array()
 
 const ofCheckpoint = (operation: string, row: store.Loaded) =>
   within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
