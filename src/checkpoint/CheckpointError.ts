@@ -156,8 +156,9 @@ export class ThreadBusyError extends Schema.TaggedError<ThreadBusyError>("holdfa
       return `${refused}: the thread was deleted while this run was writing it. Run it again from its input`
     }
     const since = this.since === undefined ? "" : ` since ${this.since.toISOString()}`
+    const until = this.expires === undefined ? "" : `, until ${this.expires.toISOString()} unless it renews its lease`
     return this.reason === "held"
-      ? `${refused}: a run of ${this.holder ?? "another process"} has it${since}. Wait until that run has ended and try again, let runs wait (waitForThread), or use a thread of its own`
+      ? `${refused}: a run of ${this.holder ?? "another process"} has it${since}${until}. Wait until that run has ended and try again, let runs wait (waitForThread), or use a thread of its own`
       : `${refused}: this run was paused for longer than its lease, and a run of ${this.holder} has the thread${since}. What this run wrote before stands; go on from the thread's newest checkpoint when that run has ended`
   }
 }

@@ -53,6 +53,12 @@ export interface Serializer extends SerializerProtocol {
    * @since 0.2.0
    */
   readonly loads: (type: string, data: Uint8Array | string) => unknown
+  /**
+   * As {@link dumps}, JSON as text and bytes as they are.
+   *
+   * @since 0.2.0
+   */
+  readonly encode: (value: unknown) => string | Uint8Array
   /** Text that a `jsonb` column takes. Throws `CheckpointError` (`Unserializable`). */
   readonly toJsonb: (value: unknown) => string
   /** What {@link toJsonb} was given. */
@@ -201,10 +207,12 @@ const attempt = <A>(operation: "serialize" | "deserialize", evaluate: () => A): 
 export const make = (options: Options = {}): Serializer => {
   const classes = new Map([...defaults, ...Object.entries(options.classes ?? {})])
   const codec = Codec.make({ revivable: revivable(classes), snapshot: (value) => new DeltaSnapshot(value) })
-  const dumps: Serializer["dumps"] = (value) =>
-    value instanceof Uint8Array
-      ? ["bytes", value]
-      : ["json", encoder.encode(attempt("serialize", () => codec.encode(value)))]
+  const encode: Serializer["encode"] = (value) =>
+    value instanceof Uint8Array ? value : attempt("serialize", () => codec.encode(value))
+  const dumps: Serializer["dumps"] = (value) => {
+    const encoded = encode(value)
+    return typeof encoded === "string" ? ["json", encoder.encode(encoded)] : ["bytes", encoded]
+  }
   const loads: Serializer["loads"] = (type, data) => {
     // a copy: a driver hands out a Buffer, which holds on to all that came with it
     if (type === "bytes") return typeof data === "string" ? encoder.encode(data) : new Uint8Array(data)
@@ -216,6 +224,7 @@ export const make = (options: Options = {}): Serializer => {
   return {
     dumps,
     loads,
+    encode,
     dumpsTyped: async (value) => dumps(value),
     loadsTyped: async (type, data) => loads(type, data),
     toJsonb: (value) => attempt("serialize", () => codec.encode(value, { jsonb: true })),

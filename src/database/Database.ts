@@ -223,22 +223,16 @@ const embedded = (options: EmbeddedOptions) =>
     )
   )
 
-/**
- * Opens a database until the scope closes. Fails with `ConfigurationError` for a malformed URL or another option that cannot be used, and with `DatabaseError` when the server
- * cannot be reached or refuses, or when the folder is in use (the message names the process) or cannot be used.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const make = Effect.fnUntraced(function* (
-  options: Options
+const open = Effect.fnUntraced(function* (
+  options: Options,
+  source: Postgres.Source
 ): Effect.fn.Return<
   Context.Context<SqlClient.SqlClient | Info>,
   ConfigurationError.ConfigurationError | DatabaseError,
   Scope.Scope
 > {
   if (options.url === undefined) return yield* embedded(options)
-  const location = yield* Postgres.location(options.url)
+  const location = yield* Postgres.location(options.url, source)
   const retries = {
     attempts: yield* wanted("retryAttempts", options.retryAttempts ?? 20, whole),
     time: yield* wanted("retryTime", options.retryTime ?? "30 seconds", time)
@@ -246,6 +240,7 @@ export const make = Effect.fnUntraced(function* (
   const client = yield* Postgres.connect(
     {
       url: options.url,
+      source,
       maxConnections: yield* wanted("maxConnections", options.maxConnections ?? 10, whole),
       connectTimeout: yield* wanted("connectTimeout", options.connectTimeout ?? "5 seconds", someTime),
       connectAttempts: yield* wanted("connectAttempts", options.connectAttempts ?? 5, whole),
@@ -263,6 +258,21 @@ export const make = Effect.fnUntraced(function* (
 })
 
 /**
+ * Opens a database until the scope closes. Fails with `ConfigurationError` for a malformed URL or another option that cannot be used, and with `DatabaseError` when the server
+ * cannot be reached or refuses, or when the folder is in use (the message names the process) or cannot be used.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  Context.Context<SqlClient.SqlClient | Info>,
+  ConfigurationError.ConfigurationError | DatabaseError,
+  Scope.Scope
+> => open(options, "DATABASE_URL")
+
+/**
  * A Postgres server. Everything closes with the layer.
  *
  * @since 0.1.0
@@ -278,7 +288,7 @@ export const make = Effect.fnUntraced(function* (
 export const layerPostgres = (
   options: PostgresOptions
 ): Layer.Layer<SqlClient.SqlClient | Info, ConfigurationError.ConfigurationError | DatabaseError> =>
-  Layer.scopedContext(make(options))
+  Layer.scopedContext(open(options, "url"))
 
 /**
  * Postgres inside this process (PGlite): in a folder that one process at a time may open, or, without `dataDir`, in memory. What was committed

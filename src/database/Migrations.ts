@@ -182,7 +182,19 @@ const without = Effect.fnUntraced(function* (
   const missing = Object.entries(requires)
     .flatMap(([relation, columns]) => columns.map((column) => `${relation}.${column}`))
     .filter((column) => !found.has(column))
-  if (missing.length === 0) return
+  if (missing.length === 0) {
+    // the catalogue shows also what a role may not touch
+    const [own] = yield* sql<{ schema: string; usable: boolean; role: string }>`
+      select nspname as schema, has_schema_privilege(oid, 'usage') as usable, current_user as role from pg_catalog.pg_namespace
+      where nspname = coalesce(${schema ?? null}::text, current_schema())`.pipe(Transaction.retryTransient())
+    if (own?.usable !== false) return
+    return yield* new DatabaseError({
+      reason: "Refused",
+      location: namespace,
+      message: `The tables of "${namespace}" stand, but the role "${own.role}" may not use their schema: grant usage on schema "${own.schema}" to it, with select, insert, update and delete on its tables`,
+      cause: error
+    })
+  }
   return yield* new DatabaseError({
     reason: "MigrationFailed",
     location: namespace,

@@ -274,6 +274,33 @@ describe("a role that may create nothing", () => {
   )
 })
 
+describe("a role that may not use the schema", () => {
+  it.scopedLive("is told so when it opens the database", () =>
+    Effect.gen(function* () {
+      const { layer: owner, url } = yield* server
+      const statement = (text: string) =>
+        Effect.provide(
+          Effect.flatMap(SqlClient.SqlClient, (sql) => sql.unsafe(text)),
+          owner
+        )
+      const role = `outsider_${process.pid}`
+      yield* Effect.provide(Checkpointer.make({ schema: "agents" }), owner)
+      yield* Effect.acquireRelease(statement(`create role ${role} login`), () =>
+        Effect.orDie(statement(`drop owned by ${role}; drop role ${role}`))
+      )
+      yield* statement(`grant select, insert, update, delete on all tables in schema agents to ${role}`)
+      const address = new URL(url)
+      address.username = role
+      const as = Database.layerPostgres({ url: Redacted.make(address.toString()) })
+      const error = yield* Effect.flip(Effect.provide(Checkpointer.make({ schema: "agents" }), as))
+      assert.instanceOf(error, DatabaseError)
+      assert.include(error.message, `the role "${role}" may not use their schema: grant usage on schema "agents"`)
+      yield* statement(`grant usage on schema agents to ${role}`)
+      yield* Effect.provide(Checkpointer.make({ schema: "agents" }), as)
+    })
+  )
+})
+
 describe("a saver that closes", () => {
   it.scopedLive("does not wait for a server that is gone to take its leases back", () =>
     Effect.gen(function* () {

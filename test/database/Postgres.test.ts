@@ -174,7 +174,7 @@ describe("a server that cannot be had", () => {
       assert.isTrue(error._tag === "DatabaseError" && error.reason === "Unreachable")
       assert.strictEqual(
         error.message,
-        "The database at postgres://user@127.0.0.1:1/db cannot be reached (2 attempts; the last: connect ECONNREFUSED 127.0.0.1:1). Start it, or correct DATABASE_URL; without DATABASE_URL an embedded database is used."
+        "The database at postgres://user@127.0.0.1:1/db cannot be reached (2 attempts; the last: connect ECONNREFUSED 127.0.0.1:1). Start it, or correct its URL."
       )
       assert.notInclude(Cause.pretty(Cause.fail(error)) + JSON.stringify(error), "s3cr3t")
     })

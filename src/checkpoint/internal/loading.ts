@@ -46,6 +46,11 @@ export interface Statements {
    * the same statement, see {@link leases.take}.
    */
   readonly chosen: (where: string, limit: number | undefined, lease?: number) => string
+  /**
+   * The ancestors of a checkpoint, nearest first, from which delta channels are put together, with those channels only: each back to the nearest
+   * that holds a value of its own. Parameters: thread, namespace, a JSON list of channels, and the checkpoint's id unless it is the `newest`.
+   */
+  readonly line: (newest: boolean) => string
 }
 
 const columns = "c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata"
@@ -70,7 +75,8 @@ export const make = (t: Tables, hex: boolean): Statements => {
   // an official saver may have stored no type
   const value = "coalesce(type, 'json') as type, blob"
   // a query of its own for each blob (offset 0), by its key: a join might read all blobs of a long thread
-  const whole = (checkpoints: string) => `
+  // `only`: no other channels than those that the column of this name lists
+  const whole = (checkpoints: string, only = false) => `
     select cp.place, cp.thread_id, cp.checkpoint_ns, cp.checkpoint_id, cp.parent_checkpoint_id,
       cp.checkpoint::text as checkpoint, cp.metadata::text as metadata, v.heads as channels, v.bodies as "values",
       w.heads as writes, w.bodies as written, s.heads as sends, s.bodies as sent
@@ -80,7 +86,7 @@ export const make = (t: Tables, hex: boolean): Statements => {
       from jsonb_each_text(cp.checkpoint -> 'channel_versions') version
       cross join lateral (
         select channel, ${value} from ${t.blobs}
-        where thread_id = cp.thread_id and checkpoint_ns = cp.checkpoint_ns
+        where ${only ? "version.key = any(cp.only) and" : ""} thread_id = cp.thread_id and checkpoint_ns = cp.checkpoint_ns
           and channel = version.key and version = version.value
         offset 0
       ) p
@@ -89,7 +95,7 @@ export const make = (t: Tables, hex: boolean): Statements => {
       select ${parts("p.type, p.channel, p.task_id")}
       from (
         select task_id, channel, ${value} from ${t.writes}
-        where thread_id = cp.thread_id and checkpoint_ns = cp.checkpoint_ns and checkpoint_id = cp.checkpoint_id
+        where ${only ? "channel = any(cp.only) and" : ""} thread_id = cp.thread_id and checkpoint_ns = cp.checkpoint_ns and checkpoint_id = cp.checkpoint_id
         order by task_path collate "C", task_id collate "C", idx
       ) p
     ) w
@@ -125,6 +131,30 @@ export const make = (t: Tables, hex: boolean): Statements => {
         : `with ${leases.take(t, lease)}
           select found.*, ${leases.taken(t, lease)} as lease from (select) one left join (${found}) found on true
           order by ${newestFirst("found")}`
-    }
+    },
+    line: (newest) => `
+      with recursive line as (
+        select 0 as place, ${columns}, array(select json_array_elements_text($3::text::json)) as only
+        from (
+          select * from ${t.checkpoints} where thread_id = $1 and checkpoint_ns = $2 ${newest ? "" : "and checkpoint_id = $4"}
+          order by checkpoint_id desc limit 1
+        ) c
+        union all
+        select line.place + 1, ${columns}, needed.channels
+        from line
+        cross join lateral (
+          select array(
+            select channel from unnest(line.only) channel
+            where line.place = 0 or not exists (
+              select from ${t.blobs} b where b.thread_id = $1 and b.checkpoint_ns = $2 and b.channel = channel.channel
+                and b.version = line.checkpoint -> 'channel_versions' ->> channel.channel and b.type <> 'empty'
+            )
+          ) as channels
+        ) needed
+        join ${t.checkpoints} c
+          on c.thread_id = $1 and c.checkpoint_ns = $2 and c.checkpoint_id = line.parent_checkpoint_id
+        where cardinality(needed.channels) > 0
+      )
+      ${whole("select * from line where place > 0", true)} order by cp.place`
   }
 }

@@ -41,11 +41,16 @@ export type Execute = (
 /** Whether a client is `@effect/sql-pg`'s, whose raw execution takes whatever `pg` takes. */
 const isPg = (client: SqlClient.SqlClient): boolean => "~@effect/sql-pg/PgClient" in client
 
+/** Whether a client's statements are sent by name. */
+export interface Names {
+  used: boolean
+}
+
 /**
  * What is said of a name by a pooler that hands each statement to another connection: the statement is not there, or is there already. And by a
  * server whose tables were changed under the plan.
  */
-const refused = (error: SqlError): "never" | "once" | undefined => {
+export const refused = (error: SqlError): "never" | "once" | undefined => {
   const code = Transaction.code(error)
   return code === "26000" || code === "42P05" ? "never" : code === "0A000" ? "once" : undefined
 }
@@ -59,23 +64,22 @@ const acquirer = (client: SqlClient.SqlClient): Effect.Effect<Connection, SqlErr
   return Effect.isEffect(found) ? (found as Effect.Effect<Connection, SqlError>) : undefined
 }
 
-export const make = (client: SqlClient.SqlClient): Execute => {
+export const make = (client: SqlClient.SqlClient, names: Names): Execute => {
   // the observation is the operation, not its statement
   const plain: Execute = ({ text }, parameters) =>
     Effect.withTracerEnabled(client.unsafe(text, parameters).values, false)
   const connection = isPg(client) ? acquirer(client) : undefined
   if (connection === undefined) return plain
-  let named = true
   return ({ name, text }, parameters) =>
     Effect.flatMap(connection, (on) => {
       // the text is handed to `pg` as it is, and `pg` takes an object in its place
       const raw = (query: object) => Effect.map(on.executeRaw(query as unknown as string, parameters), rowsOf)
       const unnamed = raw({ text, rowMode: "array" })
-      if (!named) return unnamed
+      if (!names.used) return unnamed
       return Effect.catchAll(raw({ name, text, rowMode: "array" }), (error) => {
         const why = refused(error)
         if (why === undefined) return Effect.fail(error)
-        if (why === "never") named = false
+        if (why === "never") names.used = false
         return unnamed
       })
     })

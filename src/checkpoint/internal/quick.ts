@@ -6,7 +6,6 @@
  */
 import { SqlError } from "@effect/sql/SqlError"
 import type * as Direct from "../../database/internal/direct.js"
-import * as Transaction from "../../database/Transaction.js"
 import type * as group from "./group.js"
 import * as prepared from "./prepared.js"
 import * as rows from "./rows.js"
@@ -46,6 +45,9 @@ const piece = (type: string, text: string): Piece => {
   return type === "json" ? rows.ofText(text) : { type, bytes: Buffer.from(text, "hex") }
 }
 
+const valueOf = (piece: Piece): Direct.Parameter =>
+  piece.text === undefined ? (piece.bytes ?? null) : { text: piece.text }
+
 /** Checkpoints by their places; nothing when one of them is of an old format. */
 const assemble = (
   found: ReadonlyArray<ReadonlyArray<string | null>>,
@@ -81,7 +83,12 @@ const assemble = (
 }
 
 /** @param together The statements that write for several. */
-export const make = (tables: Tables, direct: Direct.Direct, together: writing.Statements): Quick => {
+export const make = (
+  tables: Tables,
+  direct: Direct.Direct,
+  names: prepared.Names,
+  together: writing.Statements
+): Quick => {
   const texts = single.make(tables)
   const made = new Map<string, prepared.Prepared>()
   const statement = (key: string, text: () => string): prepared.Prepared => {
@@ -92,8 +99,6 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
     }
     return found
   }
-  // a pooler that hands each statement to another connection knows no names
-  let isOff = false
   const send = <B>(
     statement: prepared.Prepared,
     parameters: ReadonlyArray<Direct.Parameter>,
@@ -102,7 +107,7 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
   ): void =>
     direct(statement, parameters, (answer) => {
       if (answer instanceof SqlError) {
-        if (["26000", "42P05"].includes(Transaction.code(answer) ?? "")) isOff = true
+        if (prepared.refused(answer) === "never") names.used = false
         told(undefined, answer)
         return
       }
@@ -143,7 +148,7 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
     )
 
   const put: Quick["put"] = (items, told) => {
-    if (isOff) return told(undefined)
+    if (!names.used) return told(undefined)
     const [first] = items
     const by = first === undefined ? undefined : rightOf(first.guard)
     if (first === undefined || items.length > 1 || by === undefined || first.it.blobs.length > single.most) {
@@ -154,15 +159,15 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
     parameters.push(it.checkpoint, it.metadata)
     if (by === "run") parameters.push(guard.run ?? null, String(guard.seconds))
     else parameters.push(guard.ended ?? null)
-    for (const { bytes, channel, type, version } of rows.ordered(it.blobs)) {
-      parameters.push(channel, version, type, bytes ?? null)
+    for (const blob of rows.ordered(it.blobs)) {
+      parameters.push(blob.channel, blob.version, blob.type, valueOf(blob))
     }
     alone("put", by, it.blobs.length, parameters, 1, told)
   }
   const writes =
     (kind: "insertWrites" | "upsertWrites"): Quick["insertWrites"] =>
     (items, told) => {
-      if (isOff) return told(undefined)
+      if (!names.used) return told(undefined)
       const [first] = items
       const by = first === undefined ? undefined : rightOf(first.guard)
       if (first === undefined || items.length > 1 || by === undefined || first.it.writes.length > single.most) {
@@ -171,7 +176,7 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
       const { guard, it } = first
       const parameters: Array<Direct.Parameter> = [it.threadId, it.namespace, it.checkpointId, it.taskId, it.taskPath]
       parameters.push((by === "run" ? guard.run : guard.ended) ?? null)
-      for (const { bytes, channel, idx, type } of it.writes) parameters.push(String(idx), channel, type, bytes ?? null)
+      for (const write of it.writes) parameters.push(String(write.idx), write.channel, write.type, valueOf(write))
       alone(kind, by, it.writes.length, parameters, it.writes.length, told)
     }
   const newest = prepared.statement(texts.newest)
@@ -181,7 +186,7 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
   const reading =
     (one: prepared.Prepared, many: prepared.Prepared): Send<Key, Loaded | undefined> =>
     (items, told) => {
-      if (isOff) return told(undefined)
+      if (!names.used) return told(undefined)
       const [first] = items
       if (first !== undefined && items.length === 1) {
         const key = [first.threadId, first.namespace]
@@ -200,7 +205,7 @@ export const make = (tables: Tables, direct: Direct.Direct, together: writing.St
     newest: reading(newest, newestOf),
     byId: reading(byId, byIds),
     chosen: (where, limit, parameters, told) => {
-      if (isOff) return told(undefined)
+      if (!names.used) return told(undefined)
       const text = texts.chosen(where, limit)
       send(prepared.statement(text), parameters, told, (answer) => {
         const found = assemble(answer.rows, undefined)

@@ -28,10 +28,10 @@ class Pack {
   }
 }
 
-/** What is written, in bytes. */
+/** What is written, about in bytes. */
 export const weight = (pieces: ReadonlyArray<Piece>): number => {
   let total = 0
-  for (const piece of pieces) total += piece.bytes?.byteLength ?? 0
+  for (const piece of pieces) total += piece.text?.length ?? piece.bytes?.byteLength ?? 0
   return total
 }
 
@@ -103,19 +103,14 @@ export class Unclear extends Error {
   override readonly name = "Unclear"
 }
 
-/** JSON as it was read. Who wants text does not ask for bytes. */
-class Text implements Piece {
-  readonly type = "json"
-  readonly text: string
-  constructor(text: string) {
-    this.text = text
+/** JSON as text. Its bytes are made when somebody asks for them, or copies it. */
+export const ofText = (text: string): Piece => ({
+  type: "json",
+  text,
+  get bytes() {
+    return encoder.encode(text)
   }
-  get bytes(): Uint8Array {
-    return encoder.encode(this.text)
-  }
-}
-
-export const ofText = (text: string): Piece => new Text(text)
+})
 
 type Part = Loaded["values"][number] & Loaded["writes"][number]
 

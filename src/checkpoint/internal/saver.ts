@@ -10,10 +10,9 @@ import {
   type Checkpoint,
   type CheckpointListOptions,
   type CheckpointMetadata,
-  type CheckpointPendingWrite,
   type CheckpointTuple,
+  type DeltaChannelHistory,
   getCheckpointId,
-  maxChannelVersion,
   type PendingWrite,
   type SerializerProtocol
 } from "@langchain/langgraph-checkpoint"
@@ -24,34 +23,18 @@ import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import { type CheckpointError, isCheckpointError, type ThreadBusyError } from "../CheckpointError.js"
 import type { Serializer } from "../Serializer.js"
-import { checked, field, id, isInternal, isTraced, observed, required, special, type Value, within } from "./calls.js"
-import * as Codec from "./codec.js"
+import { checked, field, id, isTraced, observed, required, special, type Value } from "./calls.js"
 import type { Fencing } from "./fencing.js"
 import * as fields from "./fields.js"
 import { whenHeard } from "./hearing.js"
+import * as history from "./history.js"
 import { Phases } from "./phases.js"
 import type { Runner } from "./runner.js"
-import { TASKS } from "./statements.js"
 import type * as store from "./store.js"
+import { type Channel, Values } from "./values.js"
 
 /** How many checkpoints `list` reads at a time. */
 const page = 100
-
-const own = { writable: true, enumerable: true, configurable: true }
-
-const empty = { type: "empty", bytes: undefined }
-
-const check = (channel: string) => {
-  if (!Codec.isStorable(channel)) throw new Error("its name holds a character that Postgres cannot store")
-}
-
-const refuse = (operation: string, threadId: string, channel: string) =>
-  within(operation, threadId, `the channel ${JSON.stringify(channel)}, and nothing was written`)
-
-const dataOf = ({ bytes, text }: store.Piece) => text ?? bytes ?? new Uint8Array()
-
-const ofCheckpoint = (operation: string, row: store.Loaded) =>
-  within(operation, row.threadId, `the checkpoint "${row.checkpointId}"`)
 
 export class SqlSaver extends BaseCheckpointSaver {
   readonly #store: store.Store
@@ -60,6 +43,7 @@ export class SqlSaver extends BaseCheckpointSaver {
   readonly #json: Serializer
   /** Whether values are serialized by our own serializer, which needs no promise for it. */
   readonly #isOwn: boolean
+  readonly #values: Values
   readonly #phases = new Phases()
 
   constructor(rows: store.Store, fencing: Fencing, runner: Runner, json: Serializer, serde: SerializerProtocol) {
@@ -69,6 +53,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     this.#runner = runner
     this.#json = json
     this.#isOwn = serde === json
+    this.#values = new Values(json, serde)
   }
 
   /**
@@ -104,23 +89,23 @@ export class SqlSaver extends BaseCheckpointSaver {
     }
     const { channel_values, ...rest } = checkpoint
     const documents = (threadId: string) => ({
-      checkpoint: this.#encode(operation, threadId, "the checkpoint, and nothing was written", () =>
+      checkpoint: this.#values.encode(operation, threadId, "the checkpoint, and nothing was written", () =>
         fields.encodeCheckpoint(this.#json, rest)
       ),
-      metadata: this.#metadata(operation, threadId, config, metadata)
+      metadata: this.#values.metadata(operation, threadId, config, metadata)
     })
     const values = () =>
       Object.keys(newVersions).map((channel): Value => {
         return [channel, Object.hasOwn(channel_values, channel) ? [channel_values[channel]] : []]
       })
-    const blobsOf = (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>) =>
-      pieces.map(({ bytes, channel, type }) => ({ channel, version: String(newVersions[channel]), type, bytes }))
+    const blobsOf = (pieces: ReadonlyArray<Channel>) =>
+      pieces.map((piece) => Object.assign(piece, { version: String(newVersions[piece.channel]) }))
     const effect = checked(() => {
       const { last, phase, stored, ...at } = place()
       const { threadId } = at
       const write = checked((): Effect.Effect<void, CheckpointError | ThreadBusyError> => {
         const said = documents(threadId)
-        return this.#dump(operation, threadId, values(), (pieces) => {
+        return this.#values.dump(operation, threadId, values(), (pieces) => {
           const row = { ...at, ...said, blobs: blobsOf(pieces) }
           return this.#fencing.write(operation, threadId, config, last, (guard) => this.#store.put(row, guard))
         })
@@ -131,7 +116,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     return this.#call<RunnableConfig>(operation, config, whenHeard(config)(effect), (quick, done) => {
       const { last, stored, threadId, namespace, parentId, checkpointId } = place()
       const at = { threadId, namespace, parentId, checkpointId }
-      const row = { ...at, ...documents(threadId), blobs: blobsOf(this.#dumpNow(operation, threadId, values())) }
+      const row = { ...at, ...documents(threadId), blobs: blobsOf(this.#values.dumpNow(operation, threadId, values())) }
       this.#fencing.writeNow(
         threadId,
         config,
@@ -160,16 +145,14 @@ export class SqlSaver extends BaseCheckpointSaver {
     const values = writes.map(([channel, value]) => [channel, [value]] as const)
     // LangGraph's rule: what it says about a task (an error, an interruption, an answer) is replaced, a task's results are not
     const replace = writes.every(([channel]) => special(channel) !== undefined)
-    const rowsOf = (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>): ReadonlyArray<store.Write> => {
-      const rows = pieces.map(({ bytes, channel, type }, index) => {
-        return { channel, type, bytes, idx: special(channel) ?? index }
-      })
+    const rowsOf = (pieces: ReadonlyArray<Channel>): ReadonlyArray<store.Write> => {
+      const rows = pieces.map((piece, index) => Object.assign(piece, { idx: special(piece.channel) ?? index }))
       return replace ? [...new Map(rows.map((row) => [row.idx, row])).values()] : rows
     }
     const effect = checked(() => {
       const at = place()
       const { threadId } = at
-      return this.#dump(operation, threadId, values, (pieces) => {
+      return this.#values.dump(operation, threadId, values, (pieces) => {
         const row = { ...at, writes: rowsOf(pieces), replace }
         if (row.writes.length === 0) return Effect.void
         return this.#fencing.write(operation, threadId, config, false, (guard) => this.#store.putWrites(row, guard))
@@ -177,7 +160,7 @@ export class SqlSaver extends BaseCheckpointSaver {
     })
     return this.#call<void>(operation, config, whenHeard(config)(effect), (quick, done) => {
       const at = place()
-      const row = { ...at, writes: rowsOf(this.#dumpNow(operation, at.threadId, values)), replace }
+      const row = { ...at, writes: rowsOf(this.#values.dumpNow(operation, at.threadId, values)), replace }
       if (row.writes.length === 0) return done(Exit.void)
       const send: Parameters<Fencing["writeNow"]>[3] = (guard, told) => quick.putWrites(row, guard, told)
       this.#fencing.writeNow(at.threadId, config, false, send, done)
@@ -206,7 +189,7 @@ export class SqlSaver extends BaseCheckpointSaver {
       if (selection === undefined) return done(Exit.succeed(undefined))
       if (!this.#fencing.isRead(selection.threadId, config)) return done(undefined)
       quick.load(operation, selection, (exit) =>
-        done(exit && Exit.map(this.#tuples(operation, exit), ([tuple]) => tuple))
+        done(exit && Exit.map(this.#values.tuples(operation, exit), ([tuple]) => tuple))
       )
     })
   }
@@ -224,7 +207,7 @@ export class SqlSaver extends BaseCheckpointSaver {
         metadata:
           filter.length === 0
             ? undefined
-            : this.#encode(operation, threadId ?? "", "the filter", () =>
+            : this.#values.encode(operation, threadId ?? "", "the filter", () =>
                 fields.encode(this.#json, Object.fromEntries(filter))
               )
       }
@@ -238,7 +221,9 @@ export class SqlSaver extends BaseCheckpointSaver {
         return this.#load(operation, config, chosen.threadId, this.#store.load(operation, chosen))
       })
       const tuples = await this.#call<ReadonlyArray<CheckpointTuple>>(operation, config, effect, (quick, done) =>
-        quick.load(operation, { ...selection(), after, limit }, (exit) => done(exit && this.#tuples(operation, exit)))
+        quick.load(operation, { ...selection(), after, limit }, (exit) =>
+          done(exit && this.#values.tuples(operation, exit))
+        )
       )
       yield* tuples
       if (tuples.length < limit) return
@@ -250,6 +235,26 @@ export class SqlSaver extends BaseCheckpointSaver {
         String(field(last, "checkpoint_ns"))
       ]
     }
+  }
+
+  /** One reading, where LangGraph's own asks for each ancestor. */
+  override getDeltaChannelHistory(options: {
+    config: RunnableConfig
+    channels: Array<string>
+  }): Promise<Record<string, DeltaChannelHistory>> {
+    const { channels, config } = options
+    const operation = "getTuple"
+    const effect = checked((): Effect.Effect<Record<string, DeltaChannelHistory>, CheckpointError> => {
+      const threadId = id(operation, "thread_id", field(config, "thread_id"))
+      if (channels.length === 0 || threadId === undefined) return Effect.succeed(history.gather(channels, []))
+      const namespace = id(operation, "checkpoint_ns", field(config, "checkpoint_ns")) ?? ""
+      const checkpointId = id(operation, "checkpoint_id", getCheckpointId(config)) || undefined
+      const stored = this.#store.load(operation, { threadId, namespace, checkpointId, line: channels })
+      const tuples = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#values.tuple(operation, row)))
+      const gathered = Effect.map(tuples, (found) => history.gather(channels, found))
+      return observed(config, gathered, "load_checkpoint", { workflow_id: threadId, channels: channels.join(", ") })
+    })
+    return this.#run(operation, config, effect)
   }
 
   override deleteThread(threadId: string): Promise<void> {
@@ -300,92 +305,13 @@ export class SqlSaver extends BaseCheckpointSaver {
     )
   }
 
-  /** The checkpoints of rows whose values our own serializer has written. */
-  #tuples(
-    operation: string,
-    exit: Exit.Exit<ReadonlyArray<store.Loaded>, CheckpointError>
-  ): Exit.Exit<ReadonlyArray<CheckpointTuple>, CheckpointError> {
-    if (Exit.isFailure(exit)) return Exit.failCause(exit.cause)
-    try {
-      return Exit.succeed(exit.value.map((row) => this.#tupleNow(operation, row)))
-    } catch (error) {
-      return isCheckpointError(error) ? Exit.fail(error) : Exit.die(error)
-    }
-  }
-
-  /**
-   * Channels and their values, none for an empty one, as bytes. All are serialized at once, before anything else can run: a node may change
-   * an object of the state in place while its checkpoint is still being written.
-   */
-  #dump<A, E>(
-    operation: string,
-    threadId: string,
-    channels: ReadonlyArray<Value>,
-    then: (pieces: ReadonlyArray<store.Piece & { readonly channel: string }>) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E | CheckpointError> {
-    if (this.#isOwn) return then(this.#dumpNow(operation, threadId, channels))
-    const dump = async ([channel, value]: Value) => {
-      try {
-        check(channel)
-        if (value.length === 0) return { channel, ...empty }
-        const [type, bytes] = await this.serde.dumpsTyped(value[0])
-        return { channel, type, bytes }
-      } catch (cause) {
-        throw refuse(operation, threadId, channel)(cause)
-      }
-    }
-    const pieces = Effect.tryPromise({
-      try: () => Promise.all(channels.map(dump)),
-      catch: (cause) => (isCheckpointError(cause) ? cause : within(operation, threadId, "a channel")(cause))
-    })
-    return Effect.flatMap(pieces, then)
-  }
-
-  /** As {@link #dump}, by our own serializer. */
-  #dumpNow(operation: string, threadId: string, channels: ReadonlyArray<Value>) {
-    return channels.map(([channel, value]) => {
-      try {
-        check(channel)
-        if (value.length === 0) return { channel, ...empty }
-        const [type, bytes] = this.#json.dumps(value[0])
-        return { channel, type, bytes }
-      } catch (cause) {
-        throw refuse(operation, threadId, channel)(cause)
-      }
-    })
-  }
-
-  #encode(operation: string, threadId: string, place: string, encode: () => string): string {
-    try {
-      return encode()
-    } catch (cause) {
-      throw within(operation, threadId, place)(cause)
-    }
-  }
-
-  /** The checkpoint's metadata and, beneath it, what the run says of itself: its config's metadata, as far as it can be stored. */
-  #metadata(operation: string, threadId: string, config: RunnableConfig, metadata: CheckpointMetadata): string {
-    const said = Object.entries(config.metadata ?? {}).filter(([key, value]) => {
-      if (isInternal(key) || Object.hasOwn(metadata, key) || value === undefined) return false
-      try {
-        this.#json.toJsonb(value)
-        return true
-      } catch {
-        return false // handlers and the like, which a run carries along and nobody means to store
-      }
-    })
-    return this.#encode(operation, threadId, "the metadata, and nothing was written", () =>
-      fields.encode(this.#json, { ...Object.fromEntries(said), ...metadata })
-    )
-  }
-
   #load(
     operation: string,
     config: RunnableConfig,
     threadId: string | undefined,
     stored: Effect.Effect<ReadonlyArray<store.Loaded>, CheckpointError | ThreadBusyError>
   ): Effect.Effect<ReadonlyArray<CheckpointTuple>, CheckpointError | ThreadBusyError> {
-    const load = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#tuple(operation, row)))
+    const load = Effect.flatMap(stored, (rows) => Effect.forEach(rows, (row) => this.#values.tuple(operation, row)))
     const described = Effect.tap(load, (tuples) => {
       const [newest] = tuples
       if (newest === undefined) return Observation.annotate({ metadata: { phase: "none", found: 0 } })
@@ -405,74 +331,5 @@ export class SqlSaver extends BaseCheckpointSaver {
       })
     })
     return isTraced(config) ? observed(config, described, "load_checkpoint", { workflow_id: threadId }) : load
-  }
-
-  #tuple(operation: string, row: store.Loaded): Effect.Effect<CheckpointTuple, CheckpointError> {
-    if (this.#isOwn) {
-      return Effect.try({
-        try: () => this.#tupleNow(operation, row),
-        catch: (cause) => (isCheckpointError(cause) ? cause : ofCheckpoint(operation, row)(cause))
-      })
-    }
-    const pieces = [...row.values, ...row.writes, ...row.sends]
-    const value = async (piece: store.Piece) =>
-      piece.type === "empty" ? undefined : this.serde.loadsTyped(piece.type, piece.bytes ?? new Uint8Array())
-    return Effect.tryPromise({
-      try: async () => {
-        const values = await Promise.all(pieces.map(value))
-        let next = 0
-        return this.#whole(row, () => values[next++])
-      },
-      catch: ofCheckpoint(operation, row)
-    })
-  }
-
-  /** As {@link #tuple}, by our own serializer. Throws `CheckpointError`. */
-  #tupleNow(operation: string, row: store.Loaded): CheckpointTuple {
-    try {
-      const pieces = [row.values, row.writes, row.sends]
-      let [list, at] = [0, 0]
-      return this.#whole(row, () => {
-        while (at === pieces[list]?.length) [list, at] = [list + 1, 0]
-        const piece = pieces[list]?.[at++]
-        return piece === undefined || piece.type === "empty" ? undefined : this.#json.loads(piece.type, dataOf(piece))
-      })
-    } catch (cause) {
-      throw ofCheckpoint(operation, row)(cause)
-    }
-  }
-
-  /** The checkpoint of a row. `next` gives its values, writes and sends in turn. */
-  #whole(row: store.Loaded, next: () => unknown): CheckpointTuple {
-    const channel_values: Record<string, unknown> = {}
-    for (const { channel, type } of row.values) {
-      const value = next()
-      if (type === "empty") continue
-      if (channel === "__proto__") Object.defineProperty(channel_values, channel, { ...own, value })
-      else channel_values[channel] = value
-    }
-    const stored = this.#json.fromJsonb(row.checkpoint) as Omit<Checkpoint, "channel_values"> // what put has stored; unknown fields stay
-    const checkpoint: Checkpoint = {
-      ...stored,
-      channel_versions: stored.channel_versions ?? {},
-      versions_seen: stored.versions_seen ?? {},
-      channel_values
-    }
-    const pendingWrites = row.writes.map(({ channel, taskId }): CheckpointPendingWrite => [taskId, channel, next()])
-    if (row.sends.length > 0) {
-      channel_values[TASKS] = row.sends.map(next)
-      const versions = Object.values(checkpoint.channel_versions)
-      checkpoint.channel_versions[TASKS] = versions.length === 0 ? 1 : maxChannelVersion(...versions)
-    }
-    const at = (checkpointId: string) => ({
-      configurable: { thread_id: row.threadId, checkpoint_ns: row.namespace, checkpoint_id: checkpointId }
-    })
-    return {
-      config: at(row.checkpointId),
-      checkpoint,
-      metadata: fields.decode(this.#json, row.metadata) as CheckpointMetadata, // what put has stored
-      pendingWrites,
-      ...(row.parentId === undefined ? {} : { parentConfig: at(row.parentId) })
-    }
   }
 }

@@ -47,13 +47,14 @@ export interface Sources {
   readonly tables: Tables
   readonly run: prepared.Execute
   readonly direct: Direct.Direct | undefined
+  readonly names: prepared.Names
   /** Asks whether a checkpoint is there, see `Statements.isPut`. */
   readonly isPut: string
 }
 
 /** @param within What every operation is run within. */
 export const make = (
-  { direct, isPut, run, tables }: Sources,
+  { direct, isPut, names, run, tables }: Sources,
   within: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
 ) =>
   Effect.gen(function* () {
@@ -80,7 +81,7 @@ export const make = (
 
     const alone = writing.make(tables, false)
     const together = writing.make(tables, true)
-    const quickly = direct === undefined ? undefined : quick.make(tables, direct, together)
+    const quickly = direct === undefined ? undefined : quick.make(tables, direct, names, together)
     const write = <A extends NewCheckpoint | NewWrites>(
       kind: "put" | "insertWrites" | "upsertWrites",
       options: {

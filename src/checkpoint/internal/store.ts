@@ -24,7 +24,7 @@ import * as statements from "./statements.js"
 export interface Piece {
   readonly type: string
   readonly bytes: Uint8Array | undefined
-  /** The same, where it was read as text: who wants text need not ask for `bytes`. */
+  /** The same, where it is at hand as text: who wants text need not ask for `bytes`. */
   readonly text?: string | undefined
 }
 
@@ -125,6 +125,8 @@ export interface Selection {
   /** JSON that the metadata must contain. */
   readonly metadata?: string | undefined
   readonly limit?: number | undefined
+  /** In place of the checkpoint its ancestors, nearest first, with these channels only, see `loading.Statements.line`. Asks for thread and namespace. */
+  readonly line?: ReadonlyArray<string> | undefined
 }
 
 /** Is called once: `undefined` when it has to be asked the long way, by the effect of the same name. */
@@ -189,8 +191,8 @@ const where = (selection: Selection): readonly [text: string, parameters: Readon
 
 /** The one checkpoint that a selection names; nothing for one that may choose several. */
 const single = (selection: Selection): sharing.Key | undefined => {
-  const { after, before, checkpointId, limit, metadata, namespace, threadId } = selection
-  if (threadId === undefined || namespace === undefined) return undefined
+  const { after, before, checkpointId, limit, line, metadata, namespace, threadId } = selection
+  if (threadId === undefined || namespace === undefined || line !== undefined) return undefined
   if (before !== undefined || after !== undefined || metadata !== undefined) return undefined
   if (checkpointId === undefined ? limit !== 1 : limit === 0) return undefined
   return { threadId, namespace, checkpointId }
@@ -211,7 +213,8 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       )
     )
     const text = statements.make(tables)
-    const run = prepared.make(client)
+    const names: prepared.Names = { used: true }
+    const run = prepared.make(client, names)
     // columns are read by the names they have, and JSON as text: neither a name transform nor a type parser of the client's touches them
     const sql = client.withoutTransforms()
 
@@ -227,7 +230,7 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
       Effect.withTracerEnabled(within(attempts.read({ name, threadId }, sql.unsafe<A>(statement, parameters))), false)
     const direct = Direct.of(client)
     const { byId, insertWrites, landed, newest, put, quickly, read, upsertWrites } = yield* sharing.make(
-      { tables, run, direct, isPut: text.isPut },
+      { tables, run, direct, names, isPut: text.isPut },
       within
     )
     const quick: Quick = {
@@ -240,7 +243,7 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           found.quick({ ...key, operation }, (exit) =>
             done(Exit.map(exit, (loaded) => (loaded === undefined ? [] : [loaded])))
           )
-        } else if (quickly === undefined) done(undefined)
+        } else if (quickly === undefined || selection.line !== undefined) done(undefined)
         else {
           const [condition, parameters] = where(selection)
           quickly.chosen(condition, selection.limit, parameters, (found) => done(found && Exit.succeed(found)))
@@ -279,7 +282,19 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           return Effect.map(found, (loaded) => (loaded === undefined ? [] : [loaded]))
         }
         const [condition, parameters] = where(selection)
-        const chosen = read((from) => from.chosen(condition, selection.limit), parameters)
+        const { checkpointId, line } = selection
+        const chosen =
+          line === undefined
+            ? read((from) => from.chosen(condition, selection.limit), parameters)
+            : read(
+                (from) => from.line(checkpointId === undefined),
+                [
+                  selection.threadId,
+                  selection.namespace,
+                  JSON.stringify(line),
+                  ...(checkpointId === undefined ? [] : [checkpointId])
+                ]
+              )
         const name = { name: operation, threadId: selection.threadId }
         return Effect.map(within(attempts.read(name, chosen)), ({ found }) => found)
       },

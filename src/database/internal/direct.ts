@@ -6,8 +6,13 @@ import type * as SqlClient from "@effect/sql/SqlClient"
 import { SqlError } from "@effect/sql/SqlError"
 import type * as Pg from "pg"
 
-/** As the server writes them; a `Uint8Array` travels in binary. */
-export type Parameter = string | Uint8Array | null
+/** The bytes of a text as UTF-8. */
+export interface Utf8 {
+  readonly text: string
+}
+
+/** Text as the server writes it; a `Uint8Array` and {@link Utf8} are bytes, and travel as such. */
+export type Parameter = string | Uint8Array | Utf8 | null
 
 export interface Statement {
   readonly name: string
@@ -38,6 +43,9 @@ export const provide = (client: SqlClient.SqlClient, direct: Direct): void => {
 /** Execute the portal to its end, and end the statement. */
 const executeAndSync = Buffer.from([0x45, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0x53, 0, 0, 0, 4])
 
+const textOf = (value: Parameter): string | undefined =>
+  typeof value === "string" ? value : value === null || value instanceof Uint8Array ? undefined : value.text
+
 /** The message Bind, with Execute and Sync behind it: one piece, one write. */
 const bind = (name: string, parameters: ReadonlyArray<Parameter>): Buffer => {
   const count = parameters.length
@@ -45,7 +53,8 @@ const bind = (name: string, parameters: ReadonlyArray<Parameter>): Buffer => {
   let size = 1 + 4 + 1 + Buffer.byteLength(name) + 1 + 2 + 2 * count + 2 + 2 + 2
   for (let index = 0; index < count; index++) {
     const value = parameters[index] ?? null
-    const bytes = value === null ? -1 : typeof value === "string" ? Buffer.byteLength(value) : value.byteLength
+    const text = textOf(value)
+    const bytes = text !== undefined ? Buffer.byteLength(text) : value instanceof Uint8Array ? value.byteLength : -1
     sizes[index] = bytes
     size += 4 + Math.max(bytes, 0)
   }
@@ -56,13 +65,14 @@ const bind = (name: string, parameters: ReadonlyArray<Parameter>): Buffer => {
   let at = 6 + out.write(name, 6)
   out[at++] = 0
   at = out.writeInt16BE(count, at)
-  for (const value of parameters) at = out.writeInt16BE(value instanceof Uint8Array ? 1 : 0, at)
+  for (const value of parameters) at = out.writeInt16BE(value === null || typeof value === "string" ? 0 : 1, at)
   at = out.writeInt16BE(count, at)
   for (let index = 0; index < count; index++) {
     const value = parameters[index] ?? null
+    const text = textOf(value)
     at = out.writeInt32BE(sizes[index] ?? -1, at)
-    if (typeof value === "string") at += out.write(value, at)
-    else if (value !== null) {
+    if (text !== undefined) at += out.write(text, at)
+    else if (value instanceof Uint8Array) {
       out.set(value, at)
       at += value.byteLength
     }

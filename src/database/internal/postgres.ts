@@ -14,8 +14,12 @@ import * as Transaction from "../Transaction.js"
 import * as Direct from "./direct.js"
 import * as Pool from "./pool.js"
 
+/** Where a program has a URL from: from the environment, or its own. */
+export type Source = "DATABASE_URL" | "url"
+
 export interface Settings {
   readonly url: Redacted.Redacted
+  readonly source: Source
   readonly maxConnections: number
   readonly connectTimeout: Duration.Duration
   readonly connectAttempts: number
@@ -27,8 +31,10 @@ export interface Settings {
 
 export const urlExpected = "a URL such as postgres://user@host:5432/database"
 
-const malformed = (problem: string) =>
-  new ConfigurationError({ setting: "DATABASE_URL", expected: urlExpected, problem })
+const malformed = (source: Source, problem: string) =>
+  new ConfigurationError({ setting: source, expected: urlExpected, problem })
+
+const called = (source: Source): string => (source === "url" ? "its URL" : source)
 
 /** The parts around the list of hosts: `postgres://user@a:5432,b:5432/db`. */
 const parts = /^([a-z]+:\/\/(?:[^@/?#]*@)?)([^/?#@]*)(.*)$/s
@@ -43,25 +49,27 @@ const each = (text: string): readonly [string, ...ReadonlyArray<string>] => {
 const sessions = ["any", "read-write", "primary"]
 
 /** The URL of each host, and whether a host must take writes: by default if there are several. */
-const hosts = (redacted: Redacted.Redacted) =>
+const hosts = (redacted: Redacted.Redacted, source: Source) =>
   Effect.suspend(() => {
     const urls = each(Redacted.value(redacted).trim())
     const wanted = new URL(urls[0]).searchParams.get("target_session_attrs") ?? (urls.length > 1 ? "primary" : "any")
     return sessions.includes(wanted)
       ? Effect.succeed({ urls, writable: wanted !== "any" })
-      : Effect.fail(malformed(`its target_session_attrs is none of ${sessions.join(", ")}`))
+      : Effect.fail(malformed(source, `its target_session_attrs is none of ${sessions.join(", ")}`))
   })
 
 /** Where a URL points, without password and parameters; an error when it is none that we take. Neither shows the URL itself. */
-export const location = (redacted: Redacted.Redacted): Effect.Effect<string, ConfigurationError> =>
+export const location = (redacted: Redacted.Redacted, source: Source): Effect.Effect<string, ConfigurationError> =>
   Effect.gen(function* () {
-    const [first, ...others] = yield* Effect.forEach(each(Redacted.value(redacted).trim()), locationOf)
-    yield* hosts(redacted)
+    const [first, ...others] = yield* Effect.forEach(each(Redacted.value(redacted).trim()), (text) =>
+      locationOf(text, source)
+    )
+    yield* hosts(redacted, source)
     const more = others.map((other) => `,${new URL(other).host}`).join("")
     return first === undefined ? "" : first.replace(/^([a-z]+:\/\/[^/]*)/, `$1${more}`)
   })
 
-const locationOf = (text: string): Effect.Effect<string, ConfigurationError> =>
+const locationOf = (text: string, source: Source): Effect.Effect<string, ConfigurationError> =>
   Effect.suspend(() => {
     let url: URL
     try {
@@ -69,15 +77,15 @@ const locationOf = (text: string): Effect.Effect<string, ConfigurationError> =>
       decodeURIComponent(url.username + url.password + url.pathname)
     } catch {
       return Effect.fail(
-        malformed("it is no URL (signs such as / ? # @ % in a user name or password must be percent-encoded)")
+        malformed(source, "it is no URL (signs such as / ? # @ % in a user name or password must be percent-encoded)")
       )
     }
     if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
-      return Effect.fail(malformed(`it begins with ${Redaction.text(url.protocol)} where postgres: belongs`))
+      return Effect.fail(malformed(source, `it begins with ${Redaction.text(url.protocol)} where postgres: belongs`))
     }
     // an @ that ended no user name: a sign of the password was taken for the end of the host
     if (url.username === "" && text.includes("@") && !text.startsWith(`${url.protocol}//@`)) {
-      return Effect.fail(malformed("signs such as / ? # in its user name or password must be percent-encoded"))
+      return Effect.fail(malformed(source, "signs such as / ? # in its user name or password must be percent-encoded"))
     }
     const user = url.username === "" ? "" : `${url.username}@`
     const host = url.host === "" ? (url.searchParams.get("host") ?? "localhost") : url.host
@@ -95,19 +103,19 @@ const said = (error: unknown): string => {
   return current instanceof Error && current.message !== "" ? Redaction.text(current.message) : "no answer"
 }
 
-const unusable = (where: string, attempts: number) => (error: SqlError) => {
+const unusable = (where: string, source: Source, attempts: number) => (error: SqlError) => {
   if (Transaction.isTransient(error)) {
     return new DatabaseError({
       reason: "Unreachable",
       location: where,
-      message: `The database at ${where} cannot be reached (${attempts} attempts; the last: ${said(error)}). Start it, or correct DATABASE_URL; without DATABASE_URL an embedded database is used.`,
+      message: `The database at ${where} cannot be reached (${attempts} attempts; the last: ${said(error)}). Start it, or correct ${called(source)}${source === "url" ? "" : `; without ${source} an embedded database is used`}.`,
       cause: error
     })
   }
   return new DatabaseError({
     reason: "Refused",
     location: where,
-    message: `The database at ${where} refused the connection: ${said(error)}. Correct the user, password, database name or parameters in DATABASE_URL.`,
+    message: `The database at ${where} refused the connection: ${said(error)}. Correct the user, password, database name or parameters in ${called(source)}.`,
     cause: error
   })
 }
@@ -122,14 +130,14 @@ export const connect = (
   where: string
 ): Effect.Effect<SqlClient.SqlClient, DatabaseError | ConfigurationError, Scope.Scope> =>
   Effect.gen(function* () {
-    const { urls, writable } = yield* hosts(settings.url)
+    const { urls, writable } = yield* hosts(settings.url, settings.source)
     const [driver, pg] = yield* Effect.tryPromise({
       try: () => Promise.all([import("@effect/sql-pg/PgClient"), import("pg")]),
       catch: (cause) =>
         new DatabaseError({
           reason: "DriverMissing",
           location: where,
-          message: "DATABASE_URL needs the package @effect/sql-pg: npm install @effect/sql-pg",
+          message: "A Postgres server needs the package @effect/sql-pg: npm install @effect/sql-pg",
           cause
         })
     })
@@ -163,11 +171,11 @@ export const connect = (
         schedule: Schedule.exponential(Duration.millis(250)),
         while: Transaction.isTransient
       }),
-      Effect.mapError(unusable(where, settings.connectAttempts))
+      Effect.mapError(unusable(where, settings.source, settings.connectAttempts))
     )
     const client = yield* driver
       .fromPool({ acquire: Effect.succeed(opened.pool) })
-      .pipe(Effect.mapError(unusable(where, 1)), Effect.provide(Reactivity.layer))
+      .pipe(Effect.mapError(unusable(where, settings.source, 1)), Effect.provide(Reactivity.layer))
     Direct.provide(client, opened.direct)
     return Object.assign(client, { withTransaction: Transaction.runWith(client) })
   })

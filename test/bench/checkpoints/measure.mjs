@@ -59,13 +59,16 @@ const slice = async (clients, millis, call) => {
   }
 }
 
+/** How much longer than a slice each subject runs before any is measured: what counts is compiled code, which a server's process is all day. */
+const warmUp = 4
+
 /**
  * The medians over `rounds` of every subject, and of the first one's rate over each other's in the same round. `subjects`: by name, a
  * function from the number of a client to a promise.
  */
 export const alternate = async (subjects, { clients, millis, rounds }) => {
   const names = Object.keys(subjects)
-  for (const name of names) await slice(clients, millis / 2, subjects[name])
+  for (const name of names) await slice(clients, millis * warmUp, subjects[name])
   const seen = Object.fromEntries(names.map((name) => [name, []]))
   for (let round = 0; round < rounds; round++) {
     for (const name of round % 2 === 0 ? names : names.toReversed()) {

@@ -4,6 +4,7 @@ import { Serializer } from "holdfast/langgraph"
 import pg from "pg"
 import * as CountingProxy from "../../support/countingProxy.ts"
 import * as data from "./data.mjs"
+import { embeddedFloor, FloorSaver, floor } from "./floor.mjs"
 import { alternate, median } from "./measure.mjs"
 import * as savers from "./savers.mjs"
 
@@ -35,8 +36,12 @@ export const graphs = async (serverUrl, pace) => {
   const ours = await savers.ours(await savers.database(serverUrl, "bench_ours"))
   const official = await savers.official(await savers.database(serverUrl, "bench_official"))
   const { saver: memory } = savers.memory()
+  const floorUrl = await savers.database(serverUrl, "bench_floor")
+  const setup = await savers.official(floorUrl)
+  await setup.end()
+  const bare = floor(floorUrl)
   console.log(
-    "\nA graph of five nodes, 2 KB of state: the time of a run\n\n| case | no saver | MemorySaver | official | ours | of the official | target | met | of MemorySaver | target | met |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    "\nA graph of five nodes, 2 KB of state: the time of a run\n\n| case | no saver | MemorySaver | official | ours | floor | of the official | target | met | of MemorySaver | target | met | of the floor |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|"
   )
   const millis = (it, clients) => `${((1000 * clients) / it.rate).toFixed(1)} ms`
   for (const durability of ["async", "sync"]) {
@@ -45,21 +50,24 @@ export const graphs = async (serverUrl, pace) => {
         ours: invoking(ours.saver, durability),
         official: invoking(official.saver, durability),
         memory: invoking(memory, durability),
+        floor: invoking(new FloorSaver(bare), durability),
         none: invoking(undefined, durability)
       }
       const found = await alternate(subjects, { ...pace, clients })
-      const [theirs, least] = [1 / found.official.faster, 1 / found.memory.faster]
+      const [theirs, least, lowest] = [found.official, found.memory, found.floor].map((it) => 1 / it.faster)
       const row = [
         `${durability}, ${clients} at once`,
-        ...[found.none, found.memory, found.official, found.ours].map((it) => millis(it, clients)),
+        ...[found.none, found.memory, found.official, found.ours, found.floor].map((it) => millis(it, clients)),
         ...[theirs.toFixed(2), "0.4", met(theirs <= 0.4)],
-        ...(durability === "async" ? [least.toFixed(2), "1.6", met(least <= 1.6)] : [least.toFixed(2), "", ""])
+        ...(durability === "async" ? [least.toFixed(2), "1.6", met(least <= 1.6)] : [least.toFixed(2), "", ""]),
+        lowest.toFixed(2)
       ]
       console.log(`| ${row.join(" | ")} |`)
     }
   }
   await ours.end()
   await official.end()
+  await bare.end()
 }
 
 /** 1,000 checkpoints of 50 entries, of which each replaces one: in one channel, or each in a channel of its own. */
@@ -198,33 +206,47 @@ export const values = async () => {
 
 export const pglite = async (_, pace) => {
   const { saver, end } = await savers.embedded()
-  console.log("\nEmbedded (PGlite, in memory)\n\n| case | ours |\n|---|---|")
-  const row = (name, { ours }) =>
-    console.log(`| ${name} | ${Math.round(ours.rate).toLocaleString("en")}/s, p50 ${ours.p50.toFixed(2)} ms |`)
-  const put = (bytes, thread) => {
+  const bare = await embeddedFloor()
+  console.log("\nEmbedded (PGlite, in memory)\n\n| case | ours | floor | of the floor |\n|---|---|---|---|")
+  const rate = (it) => `${Math.round(it.rate).toLocaleString("en")}/s, p50 ${it.p50.toFixed(2)} ms`
+  const row = (name, { floor, ours }) =>
+    console.log(`| ${name} | ${rate(ours)} | ${rate(floor)} | ${floor.faster.toFixed(2)} |`)
+  const floorSaver = new FloorSaver(bare)
+  const put = (to, bytes, thread) => {
     const state = data.state(bytes)
     let step = 0
     return async (client) => {
       const next = data.checkpoint(saver, state, step++)
-      await saver.put(data.config(`${thread}-${client}`), next.checkpoint, next.metadata, next.versions)
+      await to.put(data.config(`${thread}-${client}`), next.checkpoint, next.metadata, next.versions)
     }
   }
   const id = data.newId(1)
   const writes = data.writes(2000)
   let task = 0
+  const both = (of) => ({ ours: of(saver), floor: of(floorSaver) })
+  const reading = (thread) => ({
+    ours: (client) => saver.getTuple(data.config(`${thread}-${client}`)),
+    floor: (client) => bare.select(`${thread}-${client}`)
+  })
   const cases = {
-    "put, 2 KB": put(2000, "small"),
-    "putWrites(5), 2 KB": (client) => saver.putWrites(data.config(`small-${client}`, id), writes, `task-${task++}`),
-    "getTuple, 2 KB": (client) => saver.getTuple(data.config(`small-${client}`)),
-    "put, 100 KB": put(100_000, "large"),
-    "getTuple, 100 KB": (client) => saver.getTuple(data.config(`large-${client}`)),
-    "list(10), 2 KB": (client) => drain(saver.list(data.config(`small-${client}`), { limit: 10 })),
-    "graph of five nodes, async": invoking(saver, "async")
+    "put, 2 KB": both((to) => put(to, 2000, "small")),
+    "putWrites(5), 2 KB": both(
+      (to) => (client) => to.putWrites(data.config(`small-${client}`, id), writes, `task-${task++}`)
+    ),
+    "getTuple, 2 KB": reading("small"),
+    "put, 100 KB": both((to) => put(to, 100_000, "large")),
+    "getTuple, 100 KB": reading("large"),
+    "list(10), 2 KB": {
+      ours: (client) => drain(saver.list(data.config(`small-${client}`), { limit: 10 })),
+      floor: (client) => bare.list(`small-${client}`)
+    },
+    "graph of five nodes, async": both((to) => invoking(to, "async"))
   }
-  for (const [name, ours] of Object.entries(cases)) {
+  for (const [name, subjects] of Object.entries(cases)) {
     for (const clients of [1, 16]) {
-      row(`${name}, ${clients} at once`, await alternate({ ours }, { ...pace, rounds: 3, clients }))
+      row(`${name}, ${clients} at once`, await alternate(subjects, { ...pace, rounds: 3, clients }))
     }
   }
   await end()
+  await bare.end()
 }

@@ -82,8 +82,8 @@ const fill = async (saver, thread, bytes, steps, pending) => {
 }
 
 /** A checkpoint as rows, under versions of its own. */
-const asRows = (saver, bytes, step) => {
-  const { checkpoint, metadata } = data.checkpoint(saver, data.state(bytes), step)
+const asRows = (saver, values, step) => {
+  const { checkpoint, metadata } = data.checkpoint(saver, values, step)
   const { channel_values, ...body } = checkpoint
   const channels = Object.keys(channel_values)
   for (const channel of channels) body.channel_versions[channel] = step + 1
@@ -92,9 +92,10 @@ const asRows = (saver, bytes, step) => {
 }
 
 const floorPut = (bare, saver, bytes) => {
+  const values = data.state(bytes)
   const run = threads++
   let step = 0
-  return (client) => bare.put(`put-${run}-${client}`, ...asRows(saver, bytes, step++))
+  return (client) => bare.put(`put-${run}-${client}`, ...asRows(saver, values, step++))
 }
 
 const floorWrites = (bare, bytes) => {
@@ -113,7 +114,7 @@ const floorWrites = (bare, bytes) => {
 
 const floorFill = async (bare, saver, thread, bytes, steps, pending) => {
   for (let step = 0; step < steps; step++) {
-    const row = asRows(saver, bytes, step)
+    const row = asRows(saver, data.state(bytes), step)
     await bare.put(thread, ...row)
     if (step < steps - 1 || pending === 0) continue
     const rows = data.writes(pending).map(([channel, value], index) => [index, channel, "json", encode(value)])
