@@ -218,6 +218,16 @@ const callbacksFor = ({ project }: Loaded): Effect.Effect<ReadonlyArray<unknown>
   )
 
 /**
+ * The nodes that come next. One that asks a second question is none of LangGraph's own `next`.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const nextOf = ({ interrupts, next }: Graph.Snapshot): ReadonlyArray<string> => [
+  ...new Set([...next, ...interrupts.flatMap(({ node }) => (node === undefined ? [] : [node]))])
+]
+
+/**
  * Runs a graph with an input, a command, or, with `null`, from where its thread stands.
  *
  * @since 0.1.0
@@ -251,9 +261,10 @@ export const execute = (
       return "failed"
     }
     for (const { id, node = "", value } of at.interrupts) sink.emit({ type: "interrupt", id, node, value })
-    const status: Result = at.next.length === 0 ? "done" : "waiting"
+    const next = nextOf(at)
+    const status: Result = next.length === 0 ? "done" : "waiting"
     yield* Observation.annotate({ output: at.values, metadata: { status } })
-    end(status, at.next, at.values)
+    end(status, next, at.values)
     return status
   })
   return work.pipe(

@@ -35,7 +35,7 @@ export const events = ({ stderr, stdout }: Cli.Ended): ReadonlyArray<Readonly<Re
       }
     })
 
-/** An approval: greets, then asks whether to send. */
+/** An approval: greets, then asks whether to send, and who says so. */
 export const approval = `
 import { Annotation, END, interrupt, START, StateGraph } from "@langchain/langgraph"
 import { type Mood, mood } from "./mood.js"
@@ -51,7 +51,8 @@ const greet = (state: typeof State.State, config: { configurable?: { mood?: Mood
 }
 const approve = () => {
   const sent: boolean = interrupt({ question: "Send it?", schema: { type: "boolean" } })
-  return { sent }
+  const by: string = interrupt("Who says so?")
+  return { sent, said: [by] }
 }
 
 export const builder = new StateGraph(State)

@@ -55,8 +55,6 @@ describe("holdfast run", () => {
           state: { name: "Ada", said: ["Hello, Ada: glad"] }
         })
 
-        const waiting = yield* run("threads", "--waiting")
-        assert.match(waiting.stdout, /^t +\S+ \S+ +approve\n {2}asks: \{"question":"Send it\?",/)
         const over = yield* run("run", "approval", "--input", "{}", "--thread", "t")
         assert.strictEqual(over.code, 2)
         assert.match(over.stderr, /waits for an answer, which a new input would lose/)
@@ -65,16 +63,24 @@ describe("holdfast run", () => {
         assert.match(refused.stderr, /must be boolean, not string; the thread still waits\napprove asks: /)
 
         // an answer that is false is one, and the config is the one of the thread
-        const done = yield* run("resume", "t", "--answer", "false", "--stream", "--json")
+        const sent = yield* run("resume", "t", "--answer", "false", "--json")
+        assert.strictEqual(sent.code, 4, sent.stderr)
+        assert.deepInclude(Project.events(sent).at(-2), { type: "interrupt", node: "approve", value: "Who says so?" })
+        assert.deepInclude(result(sent), { status: "waiting", next: ["approve"] })
+        const waiting = yield* run("threads", "--waiting")
+        assert.match(waiting.stdout, /^t +\S+ \S+ +approve\n {2}asks: "Who says so\?"\n$/)
+        const done = yield* run("resume", "t", "--answer", '"Bob"', "--stream", "--json")
         assert.strictEqual(done.code, 0, done.stderr)
-        assert.deepInclude(Project.events(done)[2], { type: "update", node: "approve", update: { sent: false } })
-        assert.deepInclude(result(done), {
-          status: "done",
-          state: { name: "Ada", said: ["Hello, Ada: glad"], sent: false }
+        const state = { name: "Ada", said: ["Hello, Ada: glad", "Bob"], sent: false }
+        assert.deepInclude(Project.events(done), {
+          type: "update",
+          node: "approve",
+          update: { said: ["Bob"], sent: false }
         })
+        assert.deepInclude(result(done), { status: "done", state })
 
         const history = yield* run("history", "t", "--diff")
-        assert.match(history.stdout, /\n\S+ +\S+ \S+ +2 +approve +-\n {4}\+ sent: false\n/)
+        assert.match(history.stdout, /\n\S+ +\S+ \S+ +2 +approve +-\n {4}\+ said\[1\]: "Bob"\n {4}\+ sent: false\n/)
         assert.match(history.stdout, / greet +approve\n {4}\+ said: \["Hello, Ada: glad"\]\n/)
 
         const before = /^(\S+) .* greet +approve$/m.exec(history.stdout)?.[1] ?? ""

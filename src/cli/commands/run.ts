@@ -231,9 +231,9 @@ const prompt = (threadId: string, questions: Questions, expected: Project.Projec
   )
 
 const tell = (sink: Events.Sink, threadId: string, at: Graph.Snapshot, status: "done" | "waiting") =>
-  Effect.sync(() => {
+  Effect.map(graphRuns, ({ nextOf }) => {
     for (const { id, node = "", value } of at.interrupts) sink.emit({ type: "interrupt", id, node, value })
-    sink.emit({ type: "result", thread: threadId, status, next: at.next, state: at.values })
+    sink.emit({ type: "result", thread: threadId, status, next: nextOf(at), state: at.values })
   })
 
 /** The answer to what a thread waits for, in LangGraph's words; nothing where there is none to be had. */
