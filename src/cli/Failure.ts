@@ -6,12 +6,12 @@
 import * as ErrorInfo from "../observability/ErrorInfo.js"
 
 /**
- * - 0: done, 1: failed, 2: wrong use; 130 and 143 for SIGINT and SIGTERM.
+ * - 0: done, 1: failed, 2: wrong use, 3: an objective is missed, 4: waiting for a person; 130 and 143 for SIGINT and SIGTERM.
  *
  * @since 0.1.0
  * @category models
  */
-export type ExitCode = 0 | 1 | 2 | 130 | 143
+export type ExitCode = 0 | 1 | 2 | 3 | 4 | 130 | 143
 
 /** What the user can put right at the command line or in the environment variables. */
 const wrongUse: ReadonlySet<string> = new Set([

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as age from "./internal/age.js"
 import { report } from "./internal/reportCommand.js"
+import * as Project from "./Project.js"
 import * as Settings from "./Settings.js"
 
 /** An option whose text must make sense; the error names it and says what it takes. */
@@ -104,13 +105,131 @@ const research = Command.make(
     })
 ).pipe(Command.withDescription("Let a swarm of agents look into a stock, and find a strategy that stands the test"))
 
-const resume = Command.make("resume", { thread, json }, ({ json, thread }) =>
+/** What the folder says fills the environment in, so it is read first. */
+const prepared = Effect.flatMap(Project.load, (project) =>
+  Effect.map(Settings.load, (settings) => ({ project, settings }))
+)
+
+const optionalText = (name: string, pseudo: string, description: string) =>
+  Options.text(name).pipe(Options.withPseudoName(pseudo), Options.optional, Options.withDescription(description))
+
+const output = {
+  stream: Options.boolean("stream").pipe(
+    Options.withDescription("print what nodes write and models say, while it happens")
+  ),
+  json: Options.boolean("json").pipe(Options.withDescription("print every event as a line of JSON (NDJSON)"))
+}
+
+const configOption = optionalText(
+  "config",
+  "JSON",
+  'LangGraph\'s config, such as {"configurable": {"model": "small"}}; JSON, @file, or - for standard input'
+)
+
+const moduleOption = optionalText(
+  "module",
+  "MODULE",
+  "the graph's module, where it is not the one that the thread has recorded"
+)
+
+const run = Command.make(
+  "run",
+  {
+    module: Args.text({ name: "MODULE" }).pipe(
+      Args.optional,
+      Args.withDescription(
+        "MODULE[:EXPORT], a TypeScript or JavaScript file that exports a graph or a function that gives one; or a graph's name in langgraph.json or holdfast.config"
+      )
+    ),
+    input: optionalText("input", "JSON", "the graph's input: JSON, @file, or - for standard input; {} by default"),
+    thread: parsed("thread", "a name of letters, digits and . : @ _ -", threadName).pipe(
+      Options.withPseudoName("ID"),
+      Options.optional,
+      Options.withDescription("the thread to store the run under, or to go on with; by default a new one")
+    ),
+    config: configOption,
+    ...output
+  },
+  (options) =>
+    Effect.gen(function* () {
+      const { project, settings } = yield* prepared
+      const commands = yield* Effect.promise(() => import("./commands/run.js"))
+      yield* commands.run(settings, project, {
+        module: Option.getOrUndefined(options.module),
+        input: Option.getOrUndefined(options.input),
+        thread: Option.getOrUndefined(options.thread),
+        config: Option.getOrUndefined(options.config),
+        stream: options.stream,
+        json: options.json
+      })
+    })
+).pipe(Command.withDescription("Run a graph of LangGraph"))
+
+const resume = Command.make(
+  "resume",
+  {
+    thread,
+    answer: optionalText(
+      "answer",
+      "JSON",
+      "the answer to what the thread waits for: JSON, @file, or - for standard input; several as an object by the questions' ids"
+    ),
+    module: moduleOption,
+    config: configOption,
+    stream: output.stream,
+    json: Options.boolean("json").pipe(
+      Options.withDescription("print every event as a line of JSON; of a research run one document")
+    )
+  },
+  (options) =>
+    Effect.gen(function* () {
+      const { project, settings } = yield* prepared
+      const commands = yield* Effect.promise(() => import("./commands/resume.js"))
+      yield* commands.resume(settings, project, {
+        thread: options.thread,
+        answer: Option.getOrUndefined(options.answer),
+        module: Option.getOrUndefined(options.module),
+        config: Option.getOrUndefined(options.config),
+        stream: options.stream,
+        json: options.json
+      })
+    })
+).pipe(Command.withDescription("Go on with a run that waits for an answer, failed, was stopped or was killed"))
+
+const fork = Command.make(
+  "fork",
+  {
+    thread,
+    checkpoint: Args.text({ name: "CHECKPOINT" }).pipe(
+      Args.withDescription("the checkpoint, as `holdfast history` lists it; the beginning of its id is enough")
+    ),
+    set: optionalText("set", "JSON", "values of channels that are different from there on: JSON, @file, or -"),
+    asNode: optionalText("as-node", "NODE", "the node whose update --set is; its edges say what comes next"),
+    module: moduleOption,
+    json
+  },
+  (options) =>
+    Effect.gen(function* () {
+      const { project, settings } = yield* prepared
+      const commands = yield* Effect.promise(() => import("./commands/fork.js"))
+      yield* commands.fork(settings, project, {
+        thread: options.thread,
+        checkpoint: options.checkpoint,
+        set: Option.getOrUndefined(options.set),
+        asNode: Option.getOrUndefined(options.asNode),
+        module: Option.getOrUndefined(options.module),
+        json: options.json
+      })
+    })
+).pipe(Command.withDescription("Branch a thread off at one of its checkpoints"))
+
+const remove = Command.make("delete", { thread, json }, ({ json, thread }) =>
   Effect.gen(function* () {
-    const settings = yield* Settings.load
-    const commands = yield* Effect.promise(() => import("./commands/research.js"))
-    yield* commands.resume(settings, { thread, json })
+    const { settings } = yield* prepared
+    const commands = yield* Effect.promise(() => import("./commands/fork.js"))
+    yield* commands.remove(settings, { thread, json })
   })
-).pipe(Command.withDescription("Go on with a run that was stopped or killed, at its last checkpoint"))
+).pipe(Command.withDescription("Remove a thread with all that is stored under it"))
 
 const prune = Command.make(
   "prune",
@@ -151,19 +270,25 @@ const prune = Command.make(
     })
 ).pipe(Command.withDescription("Thin the history of the stored runs, or remove old ones"))
 
-const threads = Command.make("threads", { limit, json }, ({ json, limit }) =>
+const waiting = Options.boolean("waiting").pipe(
+  Options.withDescription("only those that wait for a person, with what they ask")
+)
+
+const threads = Command.make("threads", { limit, waiting, json }, (options) =>
   Effect.gen(function* () {
-    const settings = yield* Settings.load
+    const { settings } = yield* prepared
     const commands = yield* Effect.promise(() => import("./commands/threads.js"))
-    yield* commands.threads(settings, { json, limit })
+    yield* commands.threads(settings, options)
   })
 ).pipe(Command.withDescription("List the stored runs"), Command.withSubcommands([prune]))
 
-const history = Command.make("history", { thread, limit, json }, ({ json, limit, thread }) =>
+const diff = Options.boolean("diff").pipe(Options.withDescription("show what each checkpoint has changed in the state"))
+
+const history = Command.make("history", { thread, limit, diff, json }, (options) =>
   Effect.gen(function* () {
-    const settings = yield* Settings.load
+    const { settings } = yield* prepared
     const commands = yield* Effect.promise(() => import("./commands/threads.js"))
-    yield* commands.history(settings, { thread, json, limit })
+    yield* commands.history(settings, options)
   })
 ).pipe(Command.withDescription("List a run's checkpoints"))
 
@@ -191,7 +316,7 @@ const doctor = Command.make(
  */
 export const command = Command.make("holdfast").pipe(
   Command.withDescription("Keeps AI agents standing when models, networks, databases and machines fail"),
-  Command.withSubcommands([research, resume, threads, history, report, doctor])
+  Command.withSubcommands([run, resume, threads, history, fork, remove, report, doctor, research])
 )
 
 /**

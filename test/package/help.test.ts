@@ -25,17 +25,29 @@ describe("help", () => {
   const live = (...args: ReadonlyArray<string>) => Built.node(folder, ["dist/cli/main.js", ...args], plain)
 
   it("is rendered for the program and every command", () => {
-    assert.includeMembers(Object.keys(help.pages), ["", "history", "research", "resume", "threads"])
+    assert.includeMembers(Object.keys(help.pages), [
+      "",
+      "delete",
+      "fork",
+      "history",
+      "research",
+      "resume",
+      "run",
+      "threads"
+    ])
   })
 
   it("equals what the live program says", async () => {
     for (const name of Object.keys(help.pages)) {
       const args = [...(name === "" ? [] : [name]), "--help"]
-      const [rendered, said] = [await quick(...args), await live(...args)]
-      assert.strictEqual(said.code, 0, said.stderr)
+      const rendered = await quick(...args)
       assert.strictEqual(rendered.code, 0, rendered.stderr)
-      assert.strictEqual(rendered.stdout, stripVTControlCharacters(said.stdout), name)
       assert.strictEqual(rendered.stdout, help.pages[name]?.plain)
+      // one program prints them all, and takes a second to start
+      if (!["", "run"].includes(name)) continue
+      const said = await live(...args)
+      assert.strictEqual(said.code, 0, said.stderr)
+      assert.strictEqual(rendered.stdout, stripVTControlCharacters(said.stdout), name)
     }
   })
 

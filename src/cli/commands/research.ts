@@ -1,13 +1,12 @@
 /**
- * `holdfast research` and `holdfast resume`: what is asked is checked first, then the database is opened while the program is loaded.
+ * `holdfast research`, and `holdfast resume` of what it has run: what is asked is checked first, then the database is opened while the program is loaded.
  *
  * @since 0.1.0
  */
-import { randomBytes } from "node:crypto"
 import { resolve } from "node:path"
 import * as Effect from "effect/Effect"
-import { CheckpointNotFoundError } from "../../checkpoint/CheckpointError.js"
 import * as Question from "../../programs/research/Question.js"
+import { threadName } from "../internal/threadName.js"
 import * as layers from "../layers.js"
 import type { Settings } from "../Settings.js"
 
@@ -29,12 +28,6 @@ export interface ResumeOptions {
   readonly json: boolean
 }
 
-/** A name that says what it was and when, and that nobody else has. */
-const newThread = (ticker: string): string => {
-  const time = new Date().toISOString().replace(/[-:]/g, "").replace("T", "-").slice(0, 15)
-  return `${ticker.replace(/[^\w]/g, "").toLowerCase() || "research"}-${time}-${randomBytes(2).toString("hex")}`
-}
-
 const program = Effect.promise(() => import("../program.js"))
 
 /**
@@ -49,7 +42,7 @@ export const research = (settings: Settings, options: ResearchOptions) =>
       ...options,
       prices: options.prices === undefined ? undefined : resolve(options.prices)
     })
-    const threadId = options.thread ?? newThread(prepared.request.ticker)
+    const threadId = options.thread ?? threadName(prepared.request.ticker)
     yield* Effect.flatMap(program, ({ start }) =>
       start(prepared, { threadId, json: options.json, model: settings.model, named: options.thread !== undefined })
     ).pipe(Effect.provide(layers.running(settings)))
@@ -61,11 +54,5 @@ export const research = (settings: Settings, options: ResearchOptions) =>
  * @since 0.1.0
  * @category commands
  */
-export const resume = (settings: Settings, { json, thread: threadId }: ResumeOptions) =>
-  layers
-    .ifStored(
-      settings,
-      Effect.flatMap(program, ({ goOn }) => goOn({ threadId, json, model: settings.model })),
-      Effect.fail(new CheckpointNotFoundError({ workflowId: threadId }))
-    )
-    .pipe(Effect.provide(layers.logging(settings)))
+export const goOn = (settings: Settings, { json, thread: threadId }: ResumeOptions) =>
+  Effect.flatMap(program, (module) => module.goOn({ threadId, json, model: settings.model }))

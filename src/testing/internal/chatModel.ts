@@ -154,7 +154,10 @@ export class ScriptedModel extends BaseChatModel<CallOptions, AIMessageChunk> {
     })
     if (usage !== undefined) {
       const { input, output } = usage
-      chunk.usage_metadata = { input_tokens: input, output_tokens: output, total_tokens: input + output }
+      // the class's default type parameter knows of no usage
+      Object.assign(chunk, {
+        usage_metadata: { input_tokens: input, output_tokens: output, total_tokens: input + output }
+      })
     }
     return chunk
   }
