@@ -340,7 +340,7 @@ export const load: Effect.Effect<Settings, ConfigurationError> = Effect.all({
   logging: Logging.fromEnvironment,
   database: Database.config.pipe(
     Effect.mapError((error) => fromConfigError(error, takes)),
-    Effect.tap(({ url }) => (url === undefined ? Effect.void : Postgres.location(url)))
+    Effect.tap(({ url }) => (url === undefined ? Effect.void : Postgres.location(url, "DATABASE_URL")))
   ),
   checkpoints: Effect.all({
     compression: Effect.map(
