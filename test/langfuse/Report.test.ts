@@ -1,4 +1,5 @@
 /** The report's figures are those of what happened, however the observations come, and a source that fails says so. */
+import { writeFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -656,6 +657,23 @@ describe("Report: the outbox", () => {
         assert.deepInclude(yield* from(waiting), figuresOf(late, { period }))
       }),
     60_000
+  )
+
+  it.scopedLive("that takes no copies is told of once, and harms nothing", () =>
+    Effect.gen(function* () {
+      const folder = yield* TestDatabases.temporaryFolder
+      writeFileSync(`${folder}/file`, "no folder")
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => lines.push(String(message)))
+      const program = Effect.forEach([1, 2, 3], (n) => Effect.withSpan(Effect.succeed(n), "work"))
+      const options = { flushAt: 1, outbox: { folder: `${folder}/file/outbox`, keep: "1 day" } } as const
+      const found = yield* Effect.provide(program, Langfuse.layerWith(options)).pipe(
+        Effect.provide(Logger.replace(Logger.defaultLogger, logger))
+      )
+      assert.deepStrictEqual(found, [1, 2, 3])
+      assert.strictEqual(lines.length, 1)
+      assert.match(lines[0] ?? "", /^Observations are not copied into the folder .*: ENOTDIR/)
+    })
   )
 
   for (const backend of TestDatabases.backends) {

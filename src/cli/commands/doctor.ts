@@ -154,7 +154,8 @@ export const doctor = (settings: Settings, options: DoctorOptions) =>
     const findings: Array<Finding> = [{ check: "settings", status: "ok", message: "every variable is well-formed" }]
     const storage = yield* openDatabase(settings)
     findings.push(storage.finding)
-    if (Option.isNone(langfuse)) {
+    // copies alone go nowhere
+    if (Option.isNone(langfuse) || (langfuse.value.publicKey === undefined && langfuse.value.otlp === undefined)) {
       const message = "off: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set"
       findings.push({ check: "langfuse", status: "ok", message })
     } else {

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
 import * as Report from "../../langfuse/Report.js"
+import * as Project from "../Project.js"
 import * as Settings from "../Settings.js"
 import * as age from "./age.js"
 
@@ -50,6 +51,8 @@ export const report = Command.make(
   },
   (options) =>
     Effect.gen(function* () {
+      // a run's keys may be in what the folder says: the report asks where the run has sent to
+      yield* Project.load
       const settings = yield* Settings.load
       const commands = yield* Effect.promise(() => import("../commands/report.js"))
       yield* commands.report(settings, {
