@@ -104,7 +104,8 @@ export const json = (value: unknown): string => {
 }
 
 /** Frames of a stack, also in JSON text: lines that begin with `at` and end with a place. */
-const frames = /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?:\d+:\d+\)?)+/g
+const frames =
+  /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?(?:(?:[/\\]|node:)[^\s"]*?:\d+:\d+\)?|\((?:<anonymous>|native|index \d+)\)))+/g
 
 /**
  * Cuts the frames of stack traces out of a text: they are paths of this machine.
@@ -112,7 +113,8 @@ const frames = /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?:\d+:\d+\)?)+/g
  * @since 0.1.0
  * @category redaction
  */
-export const withoutStack = (value: string): string => (value.includes(" at ") ? value.replace(frames, "") : value)
+export const withoutStack = (value: string): string =>
+  value.length > 16 && value.includes(" at ") ? value.replace(frames, "") : value
 
 /**
  * A text of at most so many characters; a longer one is cut, and says how much is missing.

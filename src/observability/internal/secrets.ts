@@ -1,16 +1,17 @@
 /** What secrets look like in a text, and what fields that hold one are called. */
 
-/**
- * Keys that say by their beginning what they are. Each shape is long enough that no word is one.
- */
+/** No word: a digit or a capital is in it. */
+const odd = "(?=[a-z_=-]*[0-9A-Z])"
+
+/** Keys that say by their beginning what they are. */
 const keys: ReadonlyArray<string> = [
   // OpenAI, Anthropic, OpenRouter, Langfuse and whoever writes keys as they do
   "[spr]k-(?:[a-z]{1,8}-)*[A-Za-z0-9_-]{8,}",
   // Stripe, ElevenLabs, Pinecone, Resend, Clerk; webhooks
-  "(?:[spr]k|pcsk|re|whsec)_(?:live_|test_|prod_)?[A-Za-z0-9_]{16,}",
+  `(?:[spr]k|pcsk|re|whsec)_(?:live_|test_|prod_)?${odd}[A-Za-z0-9_]{16,}`,
   // GitHub, GitLab, Bitbucket, npm, PyPI, Docker, Hugging Face, Replicate, Groq, DigitalOcean, Notion, Linear, Shopify, Grafana, Sentry, Supabase
-  "(?:gh[opsur]_|github_pat_|npm_|dckr_pat_|hf_|r8_|gsk_|do[opr]_v1_|ntn_|lin_api_|shp(?:at|ca|pa|ss)_|gls?[ac]_|glc_|sntry[su]_|sb[ps]_|pscale_(?:tkn|pw|oauth)_|rnd_|csk_|fw_|jina_|key_)[A-Za-z0-9_=-]{16,}",
-  "(?:glpat|gldt|glrt|pypi|pplx|xai|tvly|nvapi|ATATT3x|ATBB|HRKU|PMAK|NRAK|fc|pa|figd|GOCSPX|AGE-SECRET-KEY)[-_A-Z0-9]{1,2}[A-Za-z0-9_=-]{16,}",
+  `(?:gh[opsur]_|github_pat_|npm_|dckr_pat_|hf_|r8_|gsk_|do[opr]_v1_|ntn_|lin_api_|shp(?:at|ca|pa|ss)_|gls?[ac]_|glc_|sntry[su]_|sb[ps]_|pscale_(?:tkn|pw|oauth)_|rnd_|csk_|fw_|jina_)${odd}[A-Za-z0-9_=-]{16,}`,
+  `(?:glpat|gldt|glrt|pypi|pplx|xai|tvly|nvapi|ATATT3x|ATBB|HRKU|PMAK|NRAK|fc|pa|figd|GOCSPX|AGE-SECRET-KEY)[-_A-Z0-9]{1,2}${odd}[A-Za-z0-9_=-]{16,}`,
   // LangSmith, Slack
   "ls(?:v2)?_[A-Za-z0-9_]{20,}",
   "(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}",
@@ -93,14 +94,17 @@ const hasRun = (text: string): boolean => {
     for (let kind = kindOf(text.charCodeAt(from - 1)); kind !== 0; kind = kindOf(text.charCodeAt(--from - 1))) {
       isOdd ||= kind === 2
     }
-    if (isOdd && to - from >= runLength && !(to - from === 36 && uuid.test(text.slice(from, to)))) return true
+    if (isOdd && to - from >= runLength && !isUuid(text.slice(from, to))) return true
     at = to
   }
   return false
 }
 
+/** Ids stand on every span: they are looked at no further. */
+const isUuid = (text: string): boolean => text.length === 36 && text.charCodeAt(8) === 45 && uuid.test(text)
+
 /** Whether a text may hold a secret: most texts do not. */
-export const mayHold = (text: string): boolean => hint.test(text) || hasRun(text)
+export const mayHold = (text: string): boolean => !isUuid(text) && (hint.test(text) || hasRun(text))
 
 /** Names of fields that hold a secret, with all that is in them. */
 const secretField =
