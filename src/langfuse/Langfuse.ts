@@ -56,12 +56,17 @@ export interface Options {
   /** Where waits what Langfuse does not take; `false` for nowhere but in memory. */
   readonly outbox?: OutboxOptions | false | undefined
   /** What of inputs, outputs and texts leaves the process, beside the secrets that never do. */
-  readonly privacy?: PrivacyOptions | undefined
+  readonly privacy?: Privacy.Options | undefined
   /**
    * Which share of traces is sent, from 0 to 1, default 1. A trace is sent with its scores, or nothing of it: its id decides, as in Langfuse's own
    * SDK.
    */
   readonly sampleRate?: number | undefined
+  /**
+   * What becomes of each score before it is sent: another name, a `configId`, a comment; `undefined` for none. Those that are made here are
+   * `retry_attempts`, `fallback_level` and `degradation_level`. Default: as they are.
+   */
+  readonly scores?: ((score: Observation.Score) => Observation.Score | undefined) | undefined
   /**
    * Whether the application's own OpenTelemetry and this are one: observations stand under its active span, and it gets a span with the same ids
    * for each, so that both show one tree. Default false: they know nothing of each other, and a trace begins here.
@@ -70,14 +75,6 @@ export interface Options {
   /** A second place for the observations: an OTLP endpoint that takes JSON, with a queue and an outbox of its own. */
   readonly otlp?: OtlpOptions | undefined
 }
-
-/**
- * What may leave the process, see {@link Options.privacy}.
- *
- * @since 0.1.0
- * @category models
- */
-export interface PrivacyOptions extends Privacy.Options {}
 
 /**
  * What waits for a server is in the database, if the layer is built where there is one of Postgres's kind (see `Database`); else in a folder.
@@ -215,6 +212,7 @@ const start = (options: Options): Effect.Effect<Started, ConfigurationError, Sco
       trace: options.trace ?? {},
       privacy: settings.asked(options.privacy),
       sampleRate: options.sampleRate ?? 1,
+      scores: options.scores,
       joinOpenTelemetry: options.joinOpenTelemetry ?? false,
       warn,
       info: (line) => log(Effect.logInfo(line))
@@ -363,7 +361,7 @@ export const layerConfig = (
  * - `HOLDFAST_FLUSH_TIMEOUT`, seconds that the end of the program waits for delivery, default 5
  * - `LANGFUSE_SAMPLE_RATE`, which share of traces is sent, from 0 to 1, default 1
  * - `HOLDFAST_TRACE_INPUTS`, `HOLDFAST_TRACE_OUTPUTS`, `HOLDFAST_TRACE_STACKS`: `on` or `off`; `HOLDFAST_TRACE_MAX_LENGTH`, characters of one value;
- *   `HOLDFAST_REDACT_PATTERN`, a regular expression; `HOLDFAST_REDACT_FIELDS`, names separated by commas: see {@link PrivacyOptions}
+ *   `HOLDFAST_REDACT_PATTERN`, a regular expression; `HOLDFAST_REDACT_FIELDS`, names separated by commas: see {@link Options.privacy}
  * - `HOLDFAST_JOIN_OPENTELEMETRY`: `on` or `off`, default `off`
  * - `HOLDFAST_COMPRESSION`: `auto`, `gzip` or `none`, default `auto`
  * - `HOLDFAST_OTLP_ENDPOINT`, `HOLDFAST_OTLP_HEADERS`: a second place for the observations

@@ -337,3 +337,33 @@ export const score = (score: Score): Effect.Effect<void> =>
       ? Effect.void
       : Effect.map(ScoreSink, (sink) => sink.emit(score, span))
   })
+
+/**
+ * Scores the current observation by what an effect answers.
+ *
+ * @since 0.1.0
+ * @category scores
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Observation } from "holdfast"
+ *
+ * declare const answer: Effect.Effect<{ readonly text: string; readonly sources: ReadonlyArray<string> }>
+ *
+ * const scored = answer.pipe(
+ *   Observation.scored(({ sources, text }) => [
+ *     { name: "sources", value: sources.length },
+ *     { name: "empty", value: text === "", on: "trace" }
+ *   ]),
+ *   Observation.span("answer")
+ * )
+ * ```
+ */
+export const scored: {
+  <A>(
+    scores: (answer: NoInfer<A>) => ReadonlyArray<Score>
+  ): <E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, scores: (answer: NoInfer<A>) => ReadonlyArray<Score>): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, scores: (answer: A) => ReadonlyArray<Score>) =>
+  Effect.tap(self, (answer) => Effect.forEach(scores(answer), score, { discard: true }))
+)

@@ -104,7 +104,8 @@ export const json = (value: unknown): string => {
 }
 
 /** Frames of a stack, also in JSON text: lines that begin with `at` and end with a place. */
-const frames = /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?(?::\d+:\d+\)?|\((?:<anonymous>|native)\)))+/g
+const frames =
+  /(?:(?:\r?\n|\\+n)\s*at (?:[^\n\\"]|\\(?!n))*?(?:(?:[/\\]|node:)[^\s"]*?:\d+:\d+\)?|\((?:<anonymous>|native|index \d+)\)))+/g
 
 /**
  * Cuts the frames of stack traces out of a text: they are paths of this machine.

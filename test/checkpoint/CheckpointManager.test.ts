@@ -232,12 +232,21 @@ for (const backend of TestDatabases.backends) {
           yield* checkpoints.resume("seen", Schema.Number)
           yield* Effect.flip(checkpoints.resume("unseen", Schema.Number))
           yield* CheckpointManager.phase(Effect.succeed(2), { workflowId: "seen", phase: "q", schema: Schema.Number })
+          const spans = yield* recorder.spans
+          const interrupted = {
+            interrupted_trace_id: spans[0]?.traceId,
+            interrupted_observation_id: spans[0]?.spanId
+          }
           deepStrictEqual(
-            (yield* recorder.spans).map(({ name, level, metadata }) => [name, level, metadata]),
+            spans.map(({ name, level, metadata }) => [name, level, metadata]),
             [
               ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 0 }],
               ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
-              ["resume_from_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5 }],
+              [
+                "resume_from_checkpoint",
+                "DEFAULT",
+                { workflow_id: "seen", phase: "p", checkpoint_age_seconds: 2.5, ...interrupted }
+              ],
               ["resume_from_checkpoint", "ERROR", { workflow_id: "unseen" }],
               ["load_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q" }],
               ["save_checkpoint", "DEFAULT", { workflow_id: "seen", phase: "q", checkpoint_age_seconds: 0 }]

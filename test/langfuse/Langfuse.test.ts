@@ -193,6 +193,32 @@ describe("Langfuse: the tree", () => {
     })
   )
 
+  it.scopedLive("sends scores as the program wants them, if at all, and scores what is answered", () =>
+    Effect.gen(function* () {
+      const program = Effect.succeed({ sources: 2, text: "x" }).pipe(
+        Observation.scored(({ sources, text }) => [
+          { name: "sources", value: sources },
+          { name: "text", value: text },
+          { name: "broken", value: 0 }
+        ]),
+        Effect.withSpan("answer")
+      )
+      const server = yield* traced(program, {
+        scores: (score) => {
+          if (score.name === "broken") throw new Error("no")
+          return score.name === "text" ? undefined : { ...score, name: "mine", configId: "c-1", comment: "set" }
+        }
+      })
+      assert.deepStrictEqual(
+        server.scores().map(({ comment, configId, name, value }) => ({ comment, configId, name, value })),
+        [
+          { comment: "set", configId: "c-1", name: "mine", value: 2 },
+          { comment: undefined, configId: undefined, name: "broken", value: 0 }
+        ]
+      )
+    })
+  )
+
   it.scopedLive("says of a generation its model, usage, cost and first token", () =>
     Effect.gen(function* () {
       const server = yield* traced(

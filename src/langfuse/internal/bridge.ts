@@ -2,6 +2,7 @@ import type { CallbackHandler } from "@langfuse/langchain"
 import { getLangfuseTracerProvider, setLangfuseTracerProvider } from "@langfuse/tracing"
 import * as Effect from "effect/Effect"
 import type * as Tracer from "effect/Tracer"
+import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as Observation from "../../observability/Observation.js"
 import * as Privacy from "../../observability/Privacy.js"
 import * as careful from "./careful.js"
@@ -25,6 +26,7 @@ export interface Options extends exporter.Options {
   /** From 0 to 1. */
   readonly sampleRate: number
   readonly joinOpenTelemetry: boolean
+  readonly scores: ((score: Observation.Score) => Observation.Score | undefined) | undefined
 }
 
 /** @internal */
@@ -64,15 +66,26 @@ export const make = (options: Options): Effect.Effect<Bridge> =>
     setLangfuseTracerProvider(sdkProvider)
 
     let handler: Promise<CallbackHandler> | undefined
+    /** What an application's function throws is no run's failure. */
+    const scoreOf = (score: Observation.Score): Observation.Score | undefined => {
+      if (options.scores === undefined) return score
+      try {
+        return options.scores(score)
+      } catch (error) {
+        options.warn(`The score "${score.name}" is sent as it is: ${ErrorInfo.line(ErrorInfo.make(error))}`)
+        return score
+      }
+    }
     return {
       tracer: bridgeTracer.make(sdkSpans, (span) => out.observation(encode(span)), {
         spans: careful.spans(manner),
         twins: options.joinOpenTelemetry ? twins.make(scope) : undefined
       }),
       score: (score, span) => {
-        if (!span.sampled) return
+        const said = span.sampled ? scoreOf(score) : undefined
+        if (said === undefined) return
         const trace = span instanceof BridgeSpan ? span.trace : {}
-        out.score(scores.encode(score, span, trace, { environment: options.trace.environment, privacy }))
+        out.score(scores.encode(said, span, trace, { environment: options.trace.environment, privacy }))
       },
       callbackHandler: () => {
         handler ??= import("./callbackHandler.js").then(
