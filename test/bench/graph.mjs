@@ -33,8 +33,15 @@ const run = (graph, around) => () => Effect.runPromise(around(Graph.run(graph, {
 // the bridge's own tracer, up to where a span is handed to the batch
 new NodeTracerProvider().register()
 let batch = []
+const sdk = {
+  inherited: () => ({}),
+  sends: () => false,
+  parentIn: () => undefined,
+  propagated: () => ({}),
+  samples: () => true
+}
 const collecting = Layer.setTracer(
-  tracing.make({ inherited: () => ({}), sends: () => false }, (span) => {
+  tracing.make(sdk, (span) => {
     if (batch.push(span) === 512) batch = []
   })
 )
