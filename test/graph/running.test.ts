@@ -66,9 +66,7 @@ describe("200 runs at once", () => {
           .compile()
         const one = (name: string) =>
           Effect.async<ReadonlyArray<Graph.Event<State>>, unknown>((resume) => {
-            const run = Stream.runCollect(Graph.stream(graph, { name }, { threadId: name, modes: ["custom"] })).pipe(
-              Observation.span(`run ${name}`)
-            )
+            const run = Stream.runCollect(Graph.stream(graph, { name }, { threadId: name, modes: ["custom"] }))
             storage.run(name, () => {
               Effect.runPromise(run).then(
                 (events) => resume(Effect.succeed([...events])),
