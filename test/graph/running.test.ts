@@ -251,6 +251,50 @@ describe("Promise code", () => {
   )
 })
 
+describe("a checkpoint that is named", () => {
+  it.live("is where the run goes on, as LangGraph's own does, on a branch of its own", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const say = (text: string) => () => {
+        ran.push(text)
+        return { log: [text] }
+      }
+      const builder = new StateGraph(State)
+        .addNode("a", say("a"))
+        .addNode("b", say("b"))
+        .addEdge(START, "a")
+        .addEdge("a", "b")
+      const logs = yield* Effect.forEach([builder, Graph.protectAll(builder)], (each) =>
+        Effect.gen(function* () {
+          ran.length = 0
+          const graph = each.compile({ checkpointer: new MemorySaver() })
+          yield* Graph.run(graph, { name: "x" }, at)
+          const [, before] = yield* Graph.history(graph, "t")
+          deepStrictEqual(before?.next, ["b"])
+          const { log } = yield* Graph.run(graph, null, { ...at, checkpointId: before?.checkpointId })
+          const history = yield* Graph.history(graph, "t")
+          assert.deepInclude(yield* Graph.state(graph, "t", { checkpointId: before?.checkpointId }), { next: ["b"] })
+          return [log, [...ran], history.length]
+        })
+      )
+      deepStrictEqual(logs[0], [["a", "b"], ["a", "b", "b"], 6])
+      deepStrictEqual(logs[1], logs[0])
+    })
+  )
+
+  it.live("has to be there", () =>
+    Effect.gen(function* () {
+      const graph = new StateGraph(State).addNode("a", () => ({})).addEdge(START, "a")
+      const error = yield* Effect.flip(
+        Graph.fork(graph.compile({ checkpointer: new MemorySaver() }), { ...at, checkpointId: "nobody's" })
+      )
+      assert.strictEqual(error.reason, "graph")
+      const without = yield* Effect.flip(Graph.state(graph.compile(), "t"))
+      assert.include(without.message, "No checkpointer")
+    })
+  )
+})
+
 describe("a graph that is protected", () => {
   const failing = () => {
     throw Object.assign(new Error("down"), { status: 503 })
