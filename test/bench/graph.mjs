@@ -26,15 +26,24 @@ for (let next = 1; next < names.length; next++) builder.addEdge(names[next - 1],
 const savers = [new MemorySaver(), new MemorySaver()]
 const plain = builder.compile({ checkpointer: savers[0] })
 const hardened = Graph.protectAll(builder).compile({ checkpointer: savers[1] })
-const config = { configurable: { thread_id: "t" }, durability: "sync" }
-const invoke = (graph) => () => graph.invoke({ log: [] }, config)
-const run = (graph, around) => () => Effect.runPromise(around(Graph.run(graph, { log: [] }, { threadId: "t" })))
+let threads = 0
+const config = () => ({ configurable: { thread_id: `${threads++}` }, durability: "sync" })
+const invoke = (graph) => () => graph.invoke({ log: [] }, config())
+const run = (graph, around) => () =>
+  Effect.runPromise(around(Graph.run(graph, { log: [] }, { threadId: `${threads++}` })))
 
 // the bridge's own tracer, up to where a span is handed to the batch
 new NodeTracerProvider().register()
 let batch = []
+const sdk = {
+  inherited: () => ({}),
+  sends: () => false,
+  parentIn: () => undefined,
+  propagated: () => ({}),
+  samples: () => true
+}
 const collecting = Layer.setTracer(
-  tracing.make({ inherited: () => ({}), sends: () => false }, (span) => {
+  tracing.make(sdk, (span) => {
     if (batch.push(span) === 512) batch = []
   })
 )
@@ -43,10 +52,11 @@ const traced = (effect) => Effect.provide(Observation.span(effect, "run"), colle
 /** CPU time in microseconds a run. The ways take turns in short rounds, so that a busy moment of the machine is everybody's. */
 const compare = async (ways) => {
   const seen = ways.map(() => [])
-  for (let round = -10; round < rounds; round++) {
+  // a run is much code, of which little is hot: it takes some hundred of them until all is compiled
+  for (let round = -60; round < rounds; round++) {
     for (const [index, way] of ways.entries()) {
       for (const saver of savers) Object.assign(saver, { storage: {}, writes: {} })
-      globalThis.gc()
+      if (round >= 0) globalThis.gc()
       const before = process.cpuUsage()
       for (let each = 0; each < runs; each++) await way()
       const { system, user } = process.cpuUsage(before)
@@ -79,7 +89,7 @@ const byLangGraph = () =>
   firstToken(async (took) => {
     let first
     for await (const [, mode] of await talkingPlain
-      .stream(asked, { ...config, streamMode: ["messages", "values"], subgraphs: true })
+      .stream(asked, { ...config(), streamMode: ["messages", "values"], subgraphs: true })
       .then(async function* (stream) {
         for await (const chunk of stream) yield chunk
       }))
@@ -91,10 +101,12 @@ const byUs = () =>
   firstToken(async (took) => {
     let first
     await Effect.runPromise(
-      Stream.runForEach(Graph.stream(talkingHardened, asked, { threadId: "t", modes: ["messages"] }), (event) =>
-        Effect.sync(() => {
-          if (event._tag === "Token") first ??= took()
-        })
+      Stream.runForEach(
+        Graph.stream(talkingHardened, asked, { threadId: `${threads++}`, modes: ["messages"] }),
+        (event) =>
+          Effect.sync(() => {
+            if (event._tag === "Token") first ??= took()
+          })
       )
     )
     return first

@@ -66,9 +66,7 @@ describe("200 runs at once", () => {
           .compile()
         const one = (name: string) =>
           Effect.async<ReadonlyArray<Graph.Event<State>>, unknown>((resume) => {
-            const run = Stream.runCollect(Graph.stream(graph, { name }, { threadId: name, modes: ["custom"] })).pipe(
-              Observation.span(`run ${name}`)
-            )
+            const run = Stream.runCollect(Graph.stream(graph, { name }, { threadId: name, modes: ["custom"] }))
             storage.run(name, () => {
               Effect.runPromise(run).then(
                 (events) => resume(Effect.succeed([...events])),
@@ -249,6 +247,50 @@ describe("Promise code", () => {
       deepStrictEqual((await graph.run({ name: "a" }, at)).log, ["at last"])
       await graph.dispose()
       deepStrictEqual(order, ["released"])
+    })
+  )
+})
+
+describe("a checkpoint that is named", () => {
+  it.live("is where the run goes on, as LangGraph's own does, on a branch of its own", () =>
+    Effect.gen(function* () {
+      const ran: Array<string> = []
+      const say = (text: string) => () => {
+        ran.push(text)
+        return { log: [text] }
+      }
+      const builder = new StateGraph(State)
+        .addNode("a", say("a"))
+        .addNode("b", say("b"))
+        .addEdge(START, "a")
+        .addEdge("a", "b")
+      const logs = yield* Effect.forEach([builder, Graph.protectAll(builder)], (each) =>
+        Effect.gen(function* () {
+          ran.length = 0
+          const graph = each.compile({ checkpointer: new MemorySaver() })
+          yield* Graph.run(graph, { name: "x" }, at)
+          const [, before] = yield* Graph.history(graph, "t")
+          deepStrictEqual(before?.next, ["b"])
+          const { log } = yield* Graph.run(graph, null, { ...at, checkpointId: before?.checkpointId })
+          const history = yield* Graph.history(graph, "t")
+          assert.deepInclude(yield* Graph.state(graph, "t", { checkpointId: before?.checkpointId }), { next: ["b"] })
+          return [log, [...ran], history.length]
+        })
+      )
+      deepStrictEqual(logs[0], [["a", "b"], ["a", "b", "b"], 6])
+      deepStrictEqual(logs[1], logs[0])
+    })
+  )
+
+  it.live("has to be there", () =>
+    Effect.gen(function* () {
+      const graph = new StateGraph(State).addNode("a", () => ({})).addEdge(START, "a")
+      const error = yield* Effect.flip(
+        Graph.fork(graph.compile({ checkpointer: new MemorySaver() }), { ...at, checkpointId: "nobody's" })
+      )
+      assert.strictEqual(error.reason, "graph")
+      const without = yield* Effect.flip(Graph.state(graph.compile(), "t"))
+      assert.include(without.message, "No checkpointer")
     })
   )
 })

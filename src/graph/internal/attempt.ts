@@ -32,19 +32,19 @@ const isPromise = (u: unknown): u is PromiseLike<unknown> =>
  */
 const configOf = (node: Node, signal: AbortSignal, span: Tracer.AnySpan | undefined): Config => {
   const { config } = node
-  const around: unknown = config.configurable?.["__pregel_abort_signals"]
-  return {
-    ...config,
-    signal,
-    configurable: {
-      ...config.configurable,
-      ...once.within(node),
-      // a graph inside listens to the outermost signal it finds
-      __pregel_abort_signals: { ...Object(around), externalAbortSignal: signal, composedAbortSignal: signal },
-      ...(span === undefined ? {} : { [SpanCarrier.key]: span }),
-      ...(node.again ? { __pregel_resuming: true } : {})
-    }
+  // one copy, and then what is different: several at once cost three times as much
+  const configurable: Record<string, unknown> = { ...config.configurable }
+  const around: unknown = configurable["__pregel_abort_signals"]
+  configurable[once.pathKey] = once.within(node)
+  // a graph inside listens to the outermost signal it finds
+  configurable["__pregel_abort_signals"] = {
+    externalAbortSignal: signal,
+    timeoutAbortSignal: Predicate.hasProperty(around, "timeoutAbortSignal") ? around.timeoutAbortSignal : undefined,
+    composedAbortSignal: signal
   }
+  if (span !== undefined) configurable[SpanCarrier.key] = span
+  if (node.again) configurable["__pregel_resuming"] = true
+  return { ...config, signal, configurable }
 }
 
 export type Call = (state: unknown, config: Config) => unknown

@@ -5,15 +5,17 @@
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberId from "effect/FiberId"
 import * as Predicate from "effect/Predicate"
 import * as Runtime from "effect/Runtime"
 import * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Tracer from "effect/Tracer"
 import { CurrentRecorder, type OnceError, type Recorder, type Slot } from "../../agent/Agent.js"
 import * as ErrorInfo from "../../observability/ErrorInfo.js"
 import * as PerRunScheduler from "../../observability/internal/contextScheduler.js"
+import * as observing from "../../observability/internal/observed.js"
 import * as Observation from "../../observability/Observation.js"
 import * as SpanCarrier from "../../observability/SpanCarrier.js"
 import * as Failure from "../../resilience/Failure.js"
@@ -139,15 +141,36 @@ export const throwable = (cause: Cause.Cause<unknown>): Error => {
 
 const anyFailure = (): Failure.Failure => ({ kind: "permanent", reason: "failed" })
 
-/** As an observation under what the run's config carries. `alone`: also where it carries nothing. */
-const observe = <A, E, R>(node: Node, effect: Effect.Effect<A, E, R>, alone: boolean): Effect.Effect<A, E, R> => {
+const chain = Observation.attributes({ type: "chain" })
+
+/** The observation of a node, made by hand: as an Effect it costs twice as much. */
+const observed = <A, E, R>(node: Node, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime<A, E, R>((fiber) =>
+    observing.isObserved(fiber) && observing.isOpen(fiber)
+      ? observing.span(effect, "", noOptions, observing.opening(fiber)(`node_${node.name}`, chain, fiber.currentSpan))
+      : effect
+  )
+
+const noOptions = (): Observation.Options => ({})
+
+/** Where a node's observation stands, and which tracer sees it. */
+export type Ground =
+  /** The run's own runtime: its tracer is there. */
+  | "run"
+  /** Another one, under whatever the config carries. Without that nothing is seen. */
+  | "carried"
+  /** Another one, whose tracer sees it also where the config carries nothing. */
+  | "own"
+
+const observe = <A, E, R>(node: Node, effect: Effect.Effect<A, E, R>, ground: Ground): Effect.Effect<A, E, R> => {
   const { configurable } = node.config
   const carried = SpanCarrier.fromConfigurable(configurable)._tag === "Some"
-  if (!carried && !alone) return effect
-  const span = Observation.span(effect, `node_${node.name}`, { type: "chain" })
-  const observed = Observation.withConfig(span, node.config)
-  // the span only adds what it then provides: R is as it was
-  return (carried ? SpanCarrier.under(configurable)(observed) : observed) as Effect.Effect<A, E, R>
+  // what the config says of the trace, the run's runtime has too
+  if (ground === "run") return observed(node, effect)
+  const said = Observation.withConfig(observed(node, effect), node.config)
+  if (!carried) return ground === "own" ? said : effect
+  // a span is only added: R is as it was
+  return SpanCarrier.under(configurable)(said) as Effect.Effect<A, E, R>
 }
 
 /**
@@ -158,7 +181,7 @@ export const execute = <A, E, R>(
   runtime: Runtime.Runtime<R>,
   node: Node,
   effect: Effect.Effect<A, E, R>,
-  alone: boolean
+  ground: Ground
 ): Promise<A> => {
   const { run } = node
   if (run?.lost !== undefined) return Promise.reject(run.lost.error)
@@ -166,12 +189,14 @@ export const execute = <A, E, R>(
   // one map in place of three
   const services = new Map(runtime.context.unsafeMap)
   for (const { key } of [CurrentNode, CurrentRecorder, rewinding.Rewind]) services.set(key, node)
+  const above: unknown = node.config.configurable?.[SpanCarrier.key]
+  if (ground === "run" && above !== undefined) services.set(Tracer.ParentSpan.key, above)
   const context: Context.Context<R> = Context.unsafeMake(services)
   // a node made, or a run begun, where nothing may be interrupted can be interrupted all the same
   const runtimeFlags = RuntimeFlags.enable(runtime.runtimeFlags, RuntimeFlags.Interruption)
   const inside = Runtime.make({ context, fiberRefs: runtime.fiberRefs, runtimeFlags })
   return new Promise<A>((resolve, reject) => {
-    const fiber = Runtime.runFork(inside, observe(node, effect, alone), { scheduler: PerRunScheduler.make() })
+    const fiber = Runtime.runFork(inside, observe(node, effect, ground), { scheduler: PerRunScheduler.make() })
     const interrupt = () => fiber.unsafeInterruptAsFork(FiberId.none)
     run?.fibers.add(fiber)
     fiber.addObserver((exit) => {

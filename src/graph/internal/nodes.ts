@@ -99,5 +99,5 @@ const make = <R>(
   Effect.map(Effect.runtime<R>(), (runtime) => (state: unknown, config: Config) => {
     const node = new Node(name, config, whole)
     const work = Effect.suspend(() => run(state, config)) as Effect.Effect<unknown, unknown> // the runtime has what it needs
-    return execute(runtime, node, intoState(node, failures, work, undefined), true)
+    return execute(runtime, node, intoState(node, failures, work, undefined), "own")
   })

@@ -38,7 +38,7 @@ const isSaver = (u: unknown): u is BaseCheckpointSaver =>
 const isKept = (u: unknown): u is Kept => Predicate.hasProperty(u, "checkpointId") && "checkpointNs" in u
 
 /** The field of `configurable` in which a node says to the graphs inside it who they are, without the ids that another try of a lost step changes. */
-const pathKey = "__holdfast_path"
+export const pathKey = "__holdfast_path"
 
 interface Path {
   readonly namespace: string
@@ -78,7 +78,7 @@ class Said implements Path {
   }
 }
 
-export const within = (node: Asking): Readonly<Record<string, Path>> => ({ [pathKey]: new Said(node) })
+export const within = (node: Asking): Path => new Said(node)
 
 export const make = (node: Asking): Recorder => {
   const { config, namespace } = node

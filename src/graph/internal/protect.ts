@@ -122,9 +122,11 @@ export const protect = ({
     const name = policy.name ?? nodeName(config) ?? first
     const node = new Node(name, config, true)
     const agent = of(name)
-    const runtime = on(policy.runtime ?? node.run?.runtime ?? Runtime.defaultRuntime)
+    const ground = policy.runtime ?? node.run?.runtime
+    const where = policy.runtime !== undefined ? "own" : ground === undefined ? "carried" : "run"
+    const runtime = on(ground ?? Runtime.defaultRuntime)
     const work = Effect.suspend(() => agent.invoke(state))
-    return execute(runtime, node, intoState(node, policy.failures, work, policy.classify), policy.runtime !== undefined)
+    return execute(runtime, node, intoState(node, policy.failures, work, policy.classify), where)
   }
 }
 

@@ -31,10 +31,9 @@ const traceConfig = ({ config, metadata, threadId }: RunOptions) => ({
 
 /** @param graph Asked only for its checkpointer. */
 export const begin = (graph: unknown, options: RunOptions): Effect.Effect<Beginning> =>
-  Effect.zipWith(
-    Observation.withConfig(SpanCarrier.capture, traceConfig(options)),
-    Effect.runtime<never>(),
-    (carried, runtime) => {
+  Effect.map(
+    Observation.withConfig(Effect.zip(SpanCarrier.capture, Effect.runtime<never>()), traceConfig(options)),
+    ([carried, runtime]) => {
       const { checkpointId, config: given, durability = "sync", metadata, recursionLimit, threadId } = options
       const run = new Run(runtime)
       const controller = new AbortController()
