@@ -168,7 +168,7 @@ const teller = (sink: Events.Sink) => {
         return
       case "Token":
         if (event.text === "" || !isChunk(event.message)) return
-        sink.emit({ type: "token", node: event.node ?? "", text: event.text, ...within(event.namespace) })
+        sink.emit({ type: "token", node: event.node ?? "", text: event.text, ...within(above(event)) })
         return
       case "Custom":
         sink.emit({ type: "custom", data: event.value, ...within(event.namespace) })
@@ -176,6 +176,15 @@ const teller = (sink: Events.Sink) => {
     }
   }
 }
+
+/** LangGraph puts a token's own task into its namespace. */
+const above = ({
+  namespace,
+  node
+}: {
+  readonly namespace: ReadonlyArray<string>
+  readonly node: string | undefined
+}) => (node !== undefined && namespace.at(-1)?.startsWith(`${node}:`) === true ? namespace.slice(0, -1) : namespace)
 
 /** A piece of a message; a whole one, which a node has written, is an update's affair. */
 const isChunk = (message: unknown): boolean =>
