@@ -20,7 +20,7 @@ export const groups = {
     ]
   },
   retry: {
-    files: ["RetryBudget", "RetryPolicy", "internal/{attempts,backoff,limits,numbers,retries}"],
+    files: ["RetryBudget", "RetryPolicy", "internal/{attempts,backoff,limits,numbers,retries,rewind}"],
     tests: ["RetryPolicy/*", "RetryBudget", "identities"]
   },
   timeout: { files: ["Timeout", "internal/within"], tests: ["Timeout", "within", "identities"] },
