@@ -18,8 +18,8 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import type { ConfigurationError } from "../observability/ConfigurationError.js"
 import * as ErrorInfo from "../observability/ErrorInfo.js"
+import type * as Privacy from "../observability/internal/privacy.js"
 import * as Observation from "../observability/Observation.js"
-import type * as Privacy from "../observability/Privacy.js"
 import type * as Bridge from "./internal/bridge.js"
 import * as settings from "./internal/settings.js"
 
@@ -56,7 +56,7 @@ export interface Options {
   /** Where waits what Langfuse does not take; `false` for nowhere but in memory. */
   readonly outbox?: OutboxOptions | false | undefined
   /** What of inputs, outputs and texts leaves the process, beside the secrets that never do. */
-  readonly privacy?: Privacy.Options | undefined
+  readonly privacy?: PrivacyOptions | undefined
   /**
    * Which share of traces is sent, from 0 to 1, default 1. A trace is sent with its scores, or nothing of it: its id decides, as in Langfuse's own
    * SDK.
@@ -75,6 +75,12 @@ export interface Options {
   /** A second place for the observations: an OTLP endpoint that takes JSON, with a queue and an outbox of its own. */
   readonly otlp?: OtlpOptions | undefined
 }
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type PrivacyOptions = Privacy.Options
 
 /**
  * What waits for a server is in the database, if the layer is built where there is one of Postgres's kind (see `Database`); else in a folder.

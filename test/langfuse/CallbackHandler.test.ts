@@ -68,7 +68,8 @@ describe("Langfuse.callbackHandler", () => {
           assert.strictEqual(above(above(above(row)))?.name, `agent_${level}_${fiber}`)
           assert.include(JSON.stringify(row.input), `question ${fiber}`)
         }
-      })
+      }),
+    120_000
   )
 
   it.scopedLive("keeps LangChain's own nesting below it", () =>

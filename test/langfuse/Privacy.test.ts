@@ -126,48 +126,52 @@ const stored = (folder: string): string =>
     .join("\n")
 
 describe("Langfuse: secrets", () => {
-  it.scopedLive("none of 500 of all shapes is on the wire or in the outbox", () =>
-    Effect.gen(function* () {
-      const secrets = Secrets.shapedSecrets(500, 20)
-      const shapeless = Secrets.shapelessSecrets(50, 21)
-      const folder = yield* TestDatabases.temporaryFolder
-      const server = yield* LangfuseServer.make()
-      server.behave({ status: 503 })
-      const broken = RunnableLambda.from((text: string): string => {
-        throw new Error(`cannot use ${text}`)
-      })
-      const calls = Effect.forEach(secrets, ({ value }, n) =>
-        n % 10 === 0
-          ? Effect.zipRight(
-              ask(`{"note":"${Secrets.essence(value)}"}`, `the key is ${value}`),
-              Effect.flatMap(Langfuse.callbackHandler, (handler) =>
-                Effect.ignore(Effect.tryPromise(() => broken.invoke(value, { callbacks: Option.toArray(handler) })))
+  it.scopedLive(
+    "none of 500 of all shapes is on the wire or in the outbox",
+    () =>
+      Effect.gen(function* () {
+        const secrets = Secrets.shapedSecrets(500, 20)
+        const shapeless = Secrets.shapelessSecrets(50, 21)
+        const folder = yield* TestDatabases.temporaryFolder
+        const server = yield* LangfuseServer.make()
+        server.behave({ status: 503 })
+        const broken = RunnableLambda.from((text: string): string => {
+          throw new Error(`cannot use ${text}`)
+        })
+        const calls = Effect.forEach(secrets, ({ value }, n) =>
+          n % 10 === 0
+            ? Effect.zipRight(
+                ask(`{"note":"${Secrets.essence(value)}"}`, `the key is ${value}`),
+                Effect.flatMap(Langfuse.callbackHandler, (handler) =>
+                  Effect.ignore(Effect.tryPromise(() => broken.invoke(value, { callbacks: Option.toArray(handler) })))
+                )
               )
-            )
-          : Effect.void
-      )
-      const program = Effect.all(
-        [
-          Effect.forEach(secrets, ({ value }, n) => careless(value, n)),
-          Effect.forEach(shapeless, named),
-          Effect.forEach(shapeless, (secret) => ask(`{"password":"${secret}"}`, `api_key: ${secret}`)),
-          calls
-        ],
-        { discard: true }
-      ).pipe(Effect.withSpan("run"))
-      yield* Effect.provide(
-        program,
-        Langfuse.layerWith({ ...optionsOf(server), outbox: { folder }, flushTimeout: "1 second" })
-      )
-      const places = { wire: server.bodies().join("\n"), outbox: stored(folder) }
-      assert.isAbove(places.outbox.length, 1_000_000)
-      const found: Array<string> = []
-      for (const [place, text] of Object.entries(places)) {
-        for (const { kind, value } of secrets) if (text.includes(Secrets.essence(value))) found.push(`${kind} ${place}`)
-        for (const value of shapeless) if (text.includes(value)) found.push(`shapeless ${place}`)
-      }
-      assert.deepStrictEqual([...new Set(found)], [])
-    })
+            : Effect.void
+        )
+        const program = Effect.all(
+          [
+            Effect.forEach(secrets, ({ value }, n) => careless(value, n)),
+            Effect.forEach(shapeless, named),
+            Effect.forEach(shapeless, (secret) => ask(`{"password":"${secret}"}`, `api_key: ${secret}`)),
+            calls
+          ],
+          { discard: true }
+        ).pipe(Effect.withSpan("run"))
+        yield* Effect.provide(
+          program,
+          Langfuse.layerWith({ ...optionsOf(server), outbox: { folder }, flushTimeout: "1 second" })
+        )
+        const places = { wire: server.bodies().join("\n"), outbox: stored(folder) }
+        assert.isAbove(places.outbox.length, 1_000_000)
+        const found: Array<string> = []
+        for (const [place, text] of Object.entries(places)) {
+          for (const { kind, value } of secrets)
+            if (text.includes(Secrets.essence(value))) found.push(`${kind} ${place}`)
+          for (const value of shapeless) if (text.includes(value)) found.push(`shapeless ${place}`)
+        }
+        assert.deepStrictEqual([...new Set(found)], [])
+      }),
+    120_000
   )
 
   it.scopedLive("no key of a process and no path of this machine, unless stacks are asked for", () =>

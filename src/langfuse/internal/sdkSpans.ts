@@ -2,8 +2,8 @@ import { getLangfuseTraceIdFromBaggage, getPropagatedAttributesFromContext } fro
 import { isDefaultExportSpan } from "@langfuse/otel"
 import * as OtelApi from "@opentelemetry/api"
 import type { ReadableSpan, Span, SpanProcessor } from "@opentelemetry/sdk-trace-base"
+import type * as Privacy from "../../observability/internal/privacy.js"
 import * as Observation from "../../observability/Observation.js"
-import type * as Privacy from "../../observability/Privacy.js"
 import * as otelContext from "./otelContext.js"
 import { isTraceAttribute, type TraceAttributes } from "./span.js"
 

@@ -6,7 +6,7 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { ConfigurationError } from "../../observability/ConfigurationError.js"
 import * as environment from "../../observability/internal/environment.js"
-import * as Privacy from "../../observability/Privacy.js"
+import * as Privacy from "../../observability/internal/privacy.js"
 import * as Redaction from "../../observability/Redaction.js"
 import type { Options } from "../Langfuse.js"
 

@@ -1,16 +1,10 @@
 /**
  * What of a run may leave the process, beside the secrets that never do: whole inputs and outputs, what a program's own patterns and fields name,
  * and how much of one value.
- *
- * @since 0.1.0
  */
-import * as Observation from "./Observation.js"
-import * as Redaction from "./Redaction.js"
+import * as Observation from "../Observation.js"
+import * as Redaction from "../Redaction.js"
 
-/**
- * @since 0.1.0
- * @category models
- */
 export interface Options {
   /** Whether what observations were given is sent. Default true. */
   readonly inputs?: boolean | undefined
@@ -31,9 +25,6 @@ export interface Options {
 
 /**
  * The options as they are applied, before anything becomes an attribute.
- *
- * @since 0.1.0
- * @category models
  */
 export interface Privacy {
   /** Of a name or comment. */
@@ -44,9 +35,6 @@ export interface Privacy {
 
 /**
  * Characters of one value, at most, whatever the options say: with more, an observation would be larger than Langfuse takes.
- *
- * @since 0.1.0
- * @category constants
  */
 export const longest = 1_000_000
 
@@ -70,16 +58,9 @@ const isContainer = (text: string): boolean => /^\s*[[{"]/.test(text)
 
 /**
  * Whether a pattern can be used: one that matches nothing at all would stand between all letters.
- *
- * @since 0.1.0
- * @category guards
  */
 export const isPattern = (pattern: RegExp): boolean => "".search(pattern) === -1
 
-/**
- * @since 0.1.0
- * @category constructors
- */
 export const make = (options: Options): Privacy => {
   const { fields = [], inputs = true, outputs = true } = options
   const maxLength = Math.min(longest, options.maxLength ?? longest)
