@@ -295,7 +295,7 @@ describe("what a node is added with", () => {
               async (state: typeof Narrow.State, config) => {
                 const key = state.age === 1 ? "a" : "b"
                 const found = await config.store?.get(["names"], key)
-                const { mark } = config.metadata as { mark: string }
+                const { mark } = (config as Graph.Config).metadata as { mark: string }
                 return { log: [`${key}: ${found?.value["name"]}, ${state.age}, ${mark}`] }
               },
               { input: Narrow, metadata: { mark: "m" } }
