@@ -11,20 +11,36 @@ import type { Blob, Guard, Loaded, NewCheckpoint, NewWrites, Piece, Refused } fr
 
 /** All bytes in one, and for each piece the place where it is; the first byte is number 1, as SQL counts. */
 class Pack {
-  readonly #parts: Array<Uint8Array> = []
-  #at = 1
+  readonly #parts: Array<string | Uint8Array> = []
+  #size = 0
 
-  place(bytes: Uint8Array | undefined): { readonly start: number; readonly size: number } | undefined {
-    if (bytes === undefined) return undefined
-    const place = { start: this.#at, size: bytes.byteLength }
-    this.#parts.push(bytes)
-    this.#at += place.size
-    return place
+  /** Gives its size; nothing for what has no bytes. */
+  add(part: string | Uint8Array | undefined): number | undefined {
+    if (part === undefined) return undefined
+    const size = typeof part === "string" ? Buffer.byteLength(part) : part.byteLength
+    this.#parts.push(part)
+    this.#size += size
+    return size
+  }
+
+  /** Where the next piece begins. */
+  get at(): number {
+    return this.#size + 1
   }
 
   bytes(): Uint8Array {
     const [only] = this.#parts
-    return only !== undefined && this.#parts.length === 1 ? only : Buffer.concat(this.#parts)
+    if (this.#parts.length === 1 && only instanceof Uint8Array) return only
+    const out = Buffer.allocUnsafe(this.#size)
+    let at = 0
+    for (const part of this.#parts) {
+      if (typeof part === "string") at += out.write(part, at)
+      else {
+        out.set(part, at)
+        at += part.byteLength
+      }
+    }
+    return out
   }
 }
 
@@ -70,10 +86,12 @@ export const put = (items: ReadonlyArray<Guarded<NewCheckpoint>>): ReadonlyArray
     return `${row.slice(0, -1)},"checkpoint":${it.checkpoint},"metadata":${it.metadata}}`
   })
   const blobs = numbered.flatMap(({ it, o }) =>
-    it.blobs.map(({ bytes, channel, type, version }) => ({
-      ...{ o, thread: it.threadId, ns: it.namespace, channel, version, type },
-      ...pack.place(bytes)
-    }))
+    it.blobs.map((blob) => {
+      const { channel, type, version } = blob
+      const start = pack.at
+      const size = pack.add(blob.text ?? blob.bytes)
+      return { o, thread: it.threadId, ns: it.namespace, channel, version, type, start, size }
+    })
   )
   const inOrder = sorted(blobs, (row) => `${row.thread}\0${row.ns}\0${row.channel}\0${row.version}`)
   return [`[${checkpoints.join(",")}]`, JSON.stringify(inOrder), pack.bytes()]
@@ -86,12 +104,16 @@ export const writes = (items: ReadonlyArray<Guarded<NewWrites>>): ReadonlyArray<
     items.map(({ guard, it }, o) => ({ o, it, guard })),
     ({ it }) => `${it.threadId}\0${it.namespace}\0${it.checkpointId}\0${it.taskId}`
   )
-  const tasks = numbered.map(({ guard: { ended, run, unleased }, it, o }) => ({
-    ...{ o, thread: it.threadId, ns: it.namespace, id: it.checkpointId, task: it.taskId, path: it.taskPath },
-    ...{ run, ended, unleased }
-  }))
+  const tasks = numbered.map(({ guard: { ended, run, unleased }, it, o }) => {
+    const { checkpointId: id, namespace: ns, taskId: task, taskPath: path, threadId: thread } = it
+    return { o, thread, ns, id, task, path, run, ended, unleased }
+  })
   const rows = numbered.flatMap(({ it, o }) =>
-    it.writes.map(({ bytes, channel, idx, type }) => ({ o, idx, channel, type, ...pack.place(bytes) }))
+    it.writes.map((write) => {
+      const { channel, idx, type } = write
+      const start = pack.at
+      return { o, idx, channel, type, start, size: pack.add(write.text ?? write.bytes) }
+    })
   )
   return [JSON.stringify(tasks), JSON.stringify(rows), pack.bytes()]
 }

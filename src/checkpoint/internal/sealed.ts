@@ -41,6 +41,13 @@ interface Placed extends store.Piece {
   readonly place: ReadonlyArray<string>
 }
 
+/** What is stored of a piece: nothing of the text that it was. */
+const inPlaceOf = <A extends store.Piece>(piece: A, stored: store.Piece | undefined): A => ({
+  ...piece,
+  text: undefined,
+  ...stored
+})
+
 export const make = (inner: store.Store, { compression = false, encryption }: Options = {}): store.Store => {
   const frames = new Frames()
   const hides = documents.hides(encryption)
@@ -119,7 +126,7 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
             ] as const,
           catch: (cause) => failure("put", threadId, "its metadata", cause)
         })
-        const stored = blobs.map((blob, index) => ({ ...blob, ...closed[index]?.piece }))
+        const stored = blobs.map((blob, index) => inPlaceOf(blob, closed[index]?.piece))
         const answer = yield* write({ ...it, checkpoint, metadata, blobs: stored })
         if (!compression || !isWritten(answer)) return answer
         const channels = new Map(at)
@@ -152,7 +159,7 @@ export const make = (inner: store.Store, { compression = false, encryption }: Op
           )
         )
         const refused = yield* inner.putWrites(
-          { ...it, writes: writes.map((write, index) => ({ ...write, ...closed[index]?.piece })) },
+          { ...it, writes: writes.map((write, index) => inPlaceOf(write, closed[index]?.piece)) },
           guard
         )
         for (const [index, { channel }] of writes.entries()) {

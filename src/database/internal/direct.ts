@@ -1,3 +1,4 @@
+/// <reference path="./pg.d.ts" />
 /**
  * Statements sent straight to a connection, for who sends many: no fiber, no row of objects, no description of columns that the asker knows. One
  * that fails is told, and not tried again.
@@ -99,17 +100,25 @@ class Query {
     this.#parameters = parameters
   }
 
-  submit(connection: Pg.Connection): null {
+  /** An error is one that was met before anything was sent. */
+  submit(connection: Pg.Connection): Error | null {
     const { stream } = connection
-    const message = bind(this.name, this.#parameters)
-    stream.cork()
+    // one that is gone says so by its end
+    if (!stream.writable) return null
+    let message: Buffer
     try {
-      if (connection.parsedStatements[this.name] === undefined) connection.parse({ name: this.name, text: this.text })
-      // one that is gone says so by its end
-      if (stream.writable) stream.write(message)
-    } finally {
-      stream.uncork()
+      message = bind(this.name, this.#parameters)
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
     }
+    if (connection.parsedStatements[this.name] !== undefined) {
+      stream.write(message)
+      return null
+    }
+    stream.cork()
+    connection.parse({ name: this.name, text: this.text })
+    stream.write(message)
+    stream.uncork()
     return null
   }
 

@@ -59,7 +59,10 @@ const hosts = (redacted: Redacted.Redacted, source: Source) =>
   })
 
 /** Where a URL points, without password and parameters; an error when it is none that we take. Neither shows the URL itself. */
-export const location = (redacted: Redacted.Redacted, source: Source): Effect.Effect<string, ConfigurationError> =>
+export const location = (
+  redacted: Redacted.Redacted,
+  source: Source = "DATABASE_URL"
+): Effect.Effect<string, ConfigurationError> =>
   Effect.gen(function* () {
     const [first, ...others] = yield* Effect.forEach(each(Redacted.value(redacted).trim()), (text) =>
       locationOf(text, source)
