@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { createInterface } from "node:readline/promises"
+import { createInterface } from "node:readline"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
@@ -201,21 +201,28 @@ const refused = (
   return undefined
 }
 
-/** Asks the person at the terminal, until the answer fits. */
+/** Asks the person at the terminal, until the answer fits. Nothing when they leave. */
 const prompt = (threadId: string, questions: Questions, expected: Project.Project["config"]["answer"]) =>
   Effect.acquireUseRelease(
-    Effect.sync(() => createInterface({ input: process.stdin, output: process.stderr })),
+    Effect.sync(() => {
+      const terminal = createInterface({ input: process.stdin, output: process.stderr })
+      // the terminal keeps Ctrl-C for itself
+      return terminal.on("SIGINT", () => process.kill(process.pid, "SIGINT"))
+    }),
     (terminal) =>
       Effect.gen(function* () {
+        // lines that were typed ahead are kept
+        const lines = terminal[Symbol.asyncIterator]()
         const answers: Record<string, unknown> = {}
         for (const question of questions) {
           for (;;) {
-            const line = yield* Effect.promise((signal) =>
-              terminal.question(`${question.node ?? "answer"}> `, { signal })
-            )
+            terminal.setPrompt(`${question.node ?? "answer"}> `)
+            terminal.prompt()
+            const line = yield* Effect.promise(() => lines.next())
+            if (line.done === true) return undefined
             const given = Either.getOrElse(
-              Either.try((): unknown => JSON.parse(line)),
-              (): unknown => line
+              Either.try((): unknown => JSON.parse(line.value)),
+              (): unknown => line.value
             )
             const problem = refused(threadId, [question], given, expected)
             if (problem === undefined) {
