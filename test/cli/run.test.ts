@@ -164,6 +164,10 @@ describe("holdfast run", () => {
           "src/imports.ts": 'import "./throws.js"\nexport const graph = 1\n',
           "src/missing.mjs": 'import "no-such-package"\n',
           "src/none.mjs": "export const graph = 42\n",
+          "tsconfig.json": '{ "compilerOptions": { "paths": { "@/*": ["./src/*"] }, /* and no more */ } }',
+          "src/alias.ts":
+            'import { n } from "@/lib/n"\nimport { n as m } from "./lib/n"\nexport const graph: number = n + m\n',
+          "src/lib/n.ts": "export const n: number = 21\n",
           "src/two.mjs": "export const a = () => {}\nexport const b = () => {}\n",
           "src/factory.ts": "export const graph = async (): Promise<never> => { throw new TypeError('no model') }\n",
           "src/effect.ts": 'import { Effect } from "effect"\nexport default Effect.fail(new Error("no service"))\n',
@@ -196,6 +200,7 @@ describe("holdfast run", () => {
             /^ModuleError: src\/imports\.ts cannot be loaded: Error: no key 1 \(at src\/throws\.ts:2:\d+\)$/,
           "src/missing.mjs": /cannot be loaded: .*'no-such-package'.*`npm install no-such-package`/,
           "src/none.mjs": /^UsageError: src\/none\.mjs is a number: it must be a graph of LangGraph/,
+          "src/alias.ts": /^UsageError: src\/alias\.ts is a number/,
           "src/none.mjs:other": /^UsageError: src\/none\.mjs has no export "other"; it exports graph$/,
           "src/two.mjs":
             /^UsageError: say which export of src\/two\.mjs is the graph, as src\/two\.mjs:NAME; it exports a, b$/,

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { createInterface } from "node:readline/promises"
+import { createInterface } from "node:readline"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import * as Predicate from "effect/Predicate"
@@ -13,6 +13,7 @@ import type * as GraphRun from "../GraphRun.js"
 import * as answer from "../internal/answer.js"
 import { invocation } from "../internal/invocation.js"
 import * as json from "../internal/json.js"
+import * as terminal from "../internal/terminal.js"
 import { threadName } from "../internal/threadName.js"
 import * as layers from "../layers.js"
 import * as Project from "../Project.js"
@@ -71,8 +72,9 @@ const sinkFor = (options: OutputOptions): Events.Sink =>
 
 const exitCodes = { done: 0, failed: 1, waiting: 4 } as const
 
+/** Waits until all is written, then says how the process is to end. */
 const leave = (result: GraphRun.Result): Effect.Effect<void> =>
-  Effect.sync(() => {
+  Effect.map(terminal.write(process.stdout, ""), () => {
     process.exitCode = exitCodes[result]
   })
 
@@ -201,21 +203,28 @@ const refused = (
   return undefined
 }
 
-/** Asks the person at the terminal, until the answer fits. */
+/** Asks the person at the terminal, until the answer fits. Nothing when they leave. */
 const prompt = (threadId: string, questions: Questions, expected: Project.Project["config"]["answer"]) =>
   Effect.acquireUseRelease(
-    Effect.sync(() => createInterface({ input: process.stdin, output: process.stderr })),
-    (terminal) =>
+    Effect.sync(() => {
+      const lineReader = createInterface({ input: process.stdin, output: process.stderr })
+      // the terminal keeps Ctrl-C for itself
+      return lineReader.on("SIGINT", () => process.kill(process.pid, "SIGINT"))
+    }),
+    (lineReader) =>
       Effect.gen(function* () {
+        // lines that were typed ahead are kept
+        const lines = lineReader[Symbol.asyncIterator]()
         const answers: Record<string, unknown> = {}
         for (const question of questions) {
           for (;;) {
-            const line = yield* Effect.promise((signal) =>
-              terminal.question(`${question.node ?? "answer"}> `, { signal })
-            )
+            lineReader.setPrompt(`${question.node ?? "answer"}> `)
+            lineReader.prompt()
+            const line = yield* Effect.promise(() => lines.next())
+            if (line.done === true) return undefined
             const given = Either.getOrElse(
-              Either.try((): unknown => JSON.parse(line)),
-              (): unknown => line
+              Either.try((): unknown => JSON.parse(line.value)),
+              (): unknown => line.value
             )
             const problem = refused(threadId, [question], given, expected)
             if (problem === undefined) {
@@ -227,7 +236,7 @@ const prompt = (threadId: string, questions: Questions, expected: Project.Projec
         }
         return answers
       }),
-    (terminal) => Effect.sync(() => terminal.close())
+    (lineReader) => Effect.sync(() => lineReader.close())
   )
 
 const tell = (sink: Events.Sink, threadId: string, at: Graph.Snapshot, status: "done" | "waiting") =>
@@ -290,7 +299,8 @@ export const resume = (project: Project.Project, options: ResumeOptions) =>
         })
       }
       if (at.next.length > 0) return yield* go(null)
-      return yield* tell(sink, threadId, at, "done")
+      yield* tell(sink, threadId, at, "done")
+      return yield* leave("done")
     }
     const answers = yield* answered(threadId, at, options, project)
     if (answers !== undefined) return yield* go(command(answers))
