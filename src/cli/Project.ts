@@ -92,8 +92,9 @@ const fillIn = (from: string, env: Config.Config["env"]): Effect.Effect<void, Us
         process.loadEnvFile(resolve(env))
         return
       }
+      const variables = process.env
       for (const [name, value] of Object.entries(env)) {
-        if ((process.env[name] ?? "") === "") process.env[name] = value
+        if ((variables[name] ?? "") === "") variables[name] = value
       }
     },
     catch: (error) =>
