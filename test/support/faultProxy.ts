@@ -35,8 +35,8 @@ export type Fault = (typeof faults)[number]
 export interface Options {
   /** The URL of the server. */
   readonly url: string
-  /** Asked at each statement. */
-  readonly decide?: (() => Fault | undefined) | undefined
+  /** Asked at each statement, of which it is given the bytes. */
+  readonly decide?: ((statement: Buffer) => Fault | undefined) | undefined
   /** Ends a process of the server; for `terminate`. */
   readonly terminate?: ((processId: number) => void) | undefined
   /** Up to 1; how long a pause is. */
@@ -120,7 +120,7 @@ export const start = async (options: Options): Promise<FaultProxy> => {
 
     const send = (statement: Buffer): void => {
       statements++
-      const fault = decide()
+      const fault = decide(statement)
       if (fault === undefined) {
         server.write(statement)
         return
