@@ -4,9 +4,11 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import { assert, describe, it, type Vitest } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Trace from "../../src/observability/Trace.js"
 import * as CircuitBreakerSql from "../../src/resilience/CircuitBreaker/Sql.js"
 import * as CircuitBreaker from "../../src/resilience/CircuitBreaker.js"
 import * as TestDatabases from "../support/databases.js"
+import { tree } from "./support.js"
 
 type Next = Omit<CircuitBreaker.Shared, "version">
 
@@ -154,17 +156,45 @@ for (const backend of TestDatabases.backends) {
       it.effect("keeps its table in a schema, and says what failed", () =>
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
-          const inSchema = Layer.build(CircuitBreakerSql.layerStoreSql({ schema: "of mine" }))
-          const store = yield* Effect.provide(CircuitBreaker.Store, yield* inSchema)
+          const inSchema = (schema: string) =>
+            Effect.flatMap(Layer.build(CircuitBreakerSql.layerStoreSql({ schema })), (context) =>
+              Effect.provide(CircuitBreaker.Store, context)
+            )
+          const store = yield* inSchema('of "mine"')
           yield* store.write(state("a", "open"), 0)
-          const rows = yield* sql`select id, state from "of mine".holdfast_circuit_breakers`
+          const rows = yield* sql`select id, state from "of ""mine""".holdfast_circuit_breakers`
           assert.deepStrictEqual(rows, [{ id: "a", state: "open" }])
-          yield* sql`drop table "of mine".holdfast_circuit_breakers`
-          const error = yield* Effect.flip(store.read(["a"]))
-          assert.instanceOf(error, CircuitBreaker.CircuitBreakerStoreError)
-          assert.strictEqual(error.operation, "read")
-          assert.match(error.message, /^the database failed: .*holdfast_circuit_breakers/)
+          yield* sql`drop table "of ""mine""".holdfast_circuit_breakers`
+          const lease = { id: "a", lease: "b" }
+          for (const [operation, asked] of [
+            ["read", store.read(["a"])],
+            ["write", store.write(state("a", "open"), 0)],
+            ["lease", store.lease({ ...lease, permits: 1, expiresAfterMillis: 1 })],
+            ["settle", store.settle({ ...lease, success: true, successThreshold: 1 })]
+          ] as const) {
+            const error = yield* Effect.flip(asked)
+            assert.instanceOf(error, CircuitBreaker.CircuitBreakerStoreError)
+            assert.strictEqual(error.operation, operation)
+            assert.match(error.message, /^the database failed: .*holdfast_circuit_breakers/)
+          }
+          // a table needs a type of its name
+          yield* sql`create schema other`
+          yield* sql`create domain other.holdfast_circuit_breakers as text`
+          const refused = yield* Effect.flip(Effect.flatMap(inSchema("other"), (other) => other.read(["a"])))
+          const migration = 'Migration 1 "create_circuit_breakers" of "circuit-breaker" failed and was rolled back: '
+          assert.include(refused.message, `the database failed: ${migration}`)
         }).pipe(Effect.scoped)
+      )
+
+      it.effect("its statements are in no trace", () =>
+        Effect.gen(function* () {
+          const store = yield* CircuitBreaker.Store
+          yield* Effect.withSpan(store.read(["a"]), "a call")
+          assert.deepStrictEqual(
+            (yield* tree).map(({ name }) => name),
+            ["a call"]
+          )
+        }).pipe(Effect.provide(Trace.layerRecorder()))
       )
     })
   })

@@ -31,17 +31,20 @@ export const timesOf = (options: SharedOptions): Times => {
   }
 }
 
+/** What moved here and is still to be written: another one with each move. */
+interface Move {
+  /** Some of it was done by hand: then it is written whatever is there. */
+  readonly byHand: boolean
+  /** It began as closed: it holds against others who say closed too. A probe's failure does not, they know better. */
+  readonly wasClosed: boolean
+}
+
 /** One breaker, and what is known of it there. */
 interface Member {
   readonly entry: Entry
   /** The version there that the state here stands for; absent until the store was first asked. */
   known: number | undefined
-  /** What moved here is still to be written. */
-  dirty: "itself" | "hand" | undefined
-  /** What is to be written began as closed: it holds against others who say closed too. A probe's failure does not, they know better. */
-  wasClosed: boolean
-  /** One more with each move here. */
-  moves: number
+  unwritten: Move | undefined
   /** Until when, in monotonic milliseconds, not to ask again for a lease that was denied. */
   deniedUntil: number
   readonly settled: Array<{ readonly lease: string; readonly success: boolean }>
@@ -68,16 +71,24 @@ const inTime = <A>(
     )
   )
 
-const say = (failing: boolean, message: string): Effect.Effect<void> =>
+const sayFailing = (message: string): Effect.Effect<void> =>
   Effect.zipRight(
-    failing
-      ? Effect.logWarning(`circuit breakers go by what this process knows: ${message}`)
-      : Effect.logInfo("circuit breakers share their state again"),
+    Effect.logWarning(`circuit breakers go by what this process knows: ${message}`),
     Observation.event("circuit_breaker_store", {
       type: "event",
-      level: failing ? "WARNING" : "DEFAULT",
-      statusMessage: failing ? message : "the store answers again",
-      metadata: { shared: !failing }
+      level: "WARNING",
+      statusMessage: message,
+      metadata: { shared: false }
+    })
+  )
+
+const sayAnswering = (): Effect.Effect<void> =>
+  Effect.zipRight(
+    Effect.logInfo("circuit breakers share their state again"),
+    Observation.event("circuit_breaker_store", {
+      type: "event",
+      statusMessage: "the store answers again",
+      metadata: { shared: true }
     })
   )
 
@@ -87,20 +98,20 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
     const clock = yield* Effect.clock
     const now = () => numbers.monotonic(clock)
     const members = new Map<string, Member>()
-    const wake = yield* Effect.makeLatch(false)
-    let failing = false
+    const wake = yield* Effect.makeLatch()
+    /** Since when it answers; absent while it does not, or was not asked yet. */
+    let answersSince: number | undefined
     /** Whether the last that was said is that it fails. */
     let said = false
-    let answersSince = 0
-    /** Since when the background waits for the store; absent while it does not. */
-    let waitingSince: number | undefined
+    /** Since when the background waits for the store; infinite while it does not. */
+    let waitingSince = Number.POSITIVE_INFINITY
 
     const failed = (error: CircuitBreakerStoreError): Effect.Effect<void> =>
       Effect.suspend(() => {
-        failing = true
+        answersSince = undefined
         if (said) return Effect.void
         said = true
-        return Effect.uninterruptible(say(true, error.message))
+        return Effect.uninterruptible(sayFailing(error.message))
       })
 
     /**
@@ -109,7 +120,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
      */
     const heed = (member: Member, shared: Shared | undefined, before: number | undefined): Effect.Effect<void> =>
       Effect.withFiberRuntime((fiber) => {
-        if (shared === undefined || member.dirty !== undefined) return Effect.void
+        if (shared === undefined || member.unwritten !== undefined) return Effect.void
         const known = member.known ?? 0
         const emptied = shared.version < (before ?? 0)
         if (shared.version <= known && !emptied) {
@@ -137,8 +148,8 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
 
     const write = (member: Member, expected: number | undefined): Effect.Effect<void, CircuitBreakerStoreError> =>
       Effect.suspend(() => {
-        const { dirty, entry, moves } = member
-        if (dirty === undefined) return Effect.void
+        const { entry, unwritten } = member
+        if (unwritten === undefined) return Effect.void
         const { machine } = entry
         const next = {
           id: entry.id,
@@ -149,14 +160,14 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
           remainingMillis: machine.retryAfterMillis(now())
         }
         return Effect.flatMap(
-          inTime(store.write(next, dirty === "hand" ? undefined : expected), times.store),
+          inTime(store.write(next, unwritten.byHand ? undefined : expected), times.store),
           ({ current, written }) => {
-            const insists = member.wasClosed && current.state === "closed" && next.state !== "closed"
+            const insists = unwritten.wasClosed && current.state === "closed" && next.state !== "closed"
             if (!written && insists) return write(member, current.version)
             if (written) member.known = current.version
             // what moved meanwhile is written with the next round
-            if (member.moves !== moves) return Effect.void
-            member.dirty = undefined
+            if (member.unwritten !== unwritten) return Effect.void
+            member.unwritten = undefined
             return written ? Effect.void : heed(member, current, expected)
           }
         )
@@ -173,9 +184,8 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
               const shared = byId.get(member.entry.id)
               if (shared !== undefined) return heed(member, shared, before[index])
               // nobody has shared it yet, or the store was emptied: then what is known here is all there is
-              const begins = member.known === undefined || member.known === 0
               member.known = 0
-              if (!begins && member.entry.machine.state !== "closed") member.dirty ??= "itself"
+              if (member.entry.machine.state !== "closed") member.unwritten ??= { byHand: false, wasClosed: false }
               return Effect.void
             },
             { discard: true }
@@ -191,11 +201,10 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
         Effect.zipRight(read(all)),
         Effect.zipRight(
           Effect.suspend(() => {
-            if (failing) answersSince = now()
-            failing = false
+            answersSince ??= now()
             if (!said || now() - answersSince < calm) return Effect.void
             said = false
-            return say(false, "")
+            return sayAnswering()
           })
         ),
         Effect.catchAll(failed)
@@ -208,7 +217,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
       return Effect.ensuring(
         round,
         Effect.sync(() => {
-          waitingSince = undefined
+          waitingSince = Number.POSITIVE_INFINITY
         })
       )
     })
@@ -217,9 +226,8 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
     const leaseOf = (member: Member, restore: Restore): Effect.Effect<string | undefined | false> =>
       Effect.suspend(() => {
         const at = now()
-        const slow = waitingSince !== undefined && at - waitingSince > times.lease
-        if (failing || slow || member.known === undefined || member.dirty !== undefined)
-          return Effect.succeed(undefined)
+        const slow = at - waitingSince > times.lease
+        if (answersSince === undefined || slow || member.unwritten !== undefined) return Effect.succeed(undefined)
         if (at < member.deniedUntil && member.deniedUntil - at <= denial) return Effect.succeed(false as const)
         const { id, settings } = member.entry
         const { halfOpenWaitMillis, permits } = settings()
@@ -249,9 +257,7 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
       const member: Member = {
         entry,
         known: undefined,
-        dirty: undefined,
-        wasClosed: false,
-        moves: 0,
+        unwritten: undefined,
         deniedUntil: 0,
         settled: []
       }
@@ -261,9 +267,11 @@ export const make = (store: StoreService, times: Times): Effect.Effect<(entry: E
         moved: (byHand, from) => {
           // half-open comes of a lease, which the store has noted itself
           if (!byHand && entry.machine.state === "half-open") return
-          member.moves++
-          member.wasClosed = member.dirty === undefined ? from === "closed" : member.wasClosed
-          member.dirty = byHand || member.dirty === "hand" ? "hand" : "itself"
+          const before = member.unwritten
+          member.unwritten = {
+            byHand: byHand || before?.byHand === true,
+            wasClosed: before === undefined ? from === "closed" : before.wasClosed
+          }
           wake.unsafeOpen()
         },
         lease: (restore) => leaseOf(member, restore),
