@@ -166,12 +166,15 @@ for (const backend of TestDatabases.backends) {
           assert.deepStrictEqual(rows, [{ id: "a", state: "open" }])
           yield* sql`drop table "of ""mine""".holdfast_circuit_breakers`
           const lease = { id: "a", lease: "b" }
-          for (const [operation, asked] of [
+          const asks: ReadonlyArray<
+            readonly [string, Effect.Effect<unknown, CircuitBreaker.CircuitBreakerStoreError>]
+          > = [
             ["read", store.read(["a"])],
             ["write", store.write(state("a", "open"), 0)],
             ["lease", store.lease({ ...lease, permits: 1, expiresAfterMillis: 1 })],
             ["settle", store.settle({ ...lease, success: true, successThreshold: 1 })]
-          ] as const) {
+          ]
+          for (const [operation, asked] of asks) {
             const error = yield* Effect.flip(asked)
             assert.instanceOf(error, CircuitBreaker.CircuitBreakerStoreError)
             assert.strictEqual(error.operation, operation)
