@@ -13,7 +13,7 @@ export {
   type Told,
   type Ways,
   type When
-} from "./Failures.js"
+} from "./failures.js"
 export { GraphError, NodeFailedError, NotWaitingError, type Reason } from "./GraphError.js"
 export { entrypoint, task } from "./internal/functional.js"
 export { type AgentNodeOptions, node } from "./internal/nodes.js"

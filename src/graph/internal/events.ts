@@ -6,7 +6,7 @@
 import * as Cause from "effect/Cause"
 import * as Predicate from "effect/Predicate"
 import * as Failure from "../../resilience/Failure.js"
-import { describe, type NodeFailure } from "../Failures.js"
+import { describe, type NodeFailure } from "../failures.js"
 import type { Interrupt } from "../models.js"
 import type { Run } from "./run.js"
 import * as snapshots from "./snapshots.js"

@@ -47,7 +47,7 @@ export const entrypoint = <In, Out>(
   nameOrOptions: string | LangGraph.EntrypointOptions,
   run: (input: In, config: LangGraph.LangGraphRunnableConfig) => Out | Promise<Out>,
   policy: NodePolicy<In, Out> = {}
-) => {
+): ReturnType<typeof LangGraph.entrypoint<In, Awaited<Out>>> => {
   const name = nameOf(nameOrOptions)
   const own = { retry: false, timeout: false, circuitBreaker: false, ...policy, name: policy.name ?? name } as const
   const call = protect({

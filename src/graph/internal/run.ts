@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Predicate from "effect/Predicate"
 import type * as Runtime from "effect/Runtime"
-import type { NodeFailure } from "../Failures.js"
+import type { NodeFailure } from "../failures.js"
 
 /** LangChain copies no field that begins with two underscores into metadata, and no saver stores one. */
 const key = "__holdfast_run"

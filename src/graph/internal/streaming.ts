@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import * as Stream from "effect/Stream"
-import type { NodeFailure } from "../Failures.js"
+import type { NodeFailure } from "../failures.js"
 import type { GraphError } from "../GraphError.js"
 import type { Compiled, Interrupt, RunOptions } from "../models.js"
 import * as events from "./events.js"

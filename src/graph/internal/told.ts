@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto"
 import * as Predicate from "effect/Predicate"
-import type { NodeFailure, Told } from "../Failures.js"
+import type { NodeFailure, Told } from "../failures.js"
 import type { Node } from "./node.js"
 
 const names = new WeakMap<object, string>()
