@@ -72,7 +72,12 @@ export interface ProtectAllOptions<Name extends string = string> {
   readonly name?: string | undefined
 }
 
-/** What of an uncompiled graph is used here; every `StateGraph` is one. */
+/**
+ * What of an uncompiled graph is used here; every `StateGraph` is one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
 export interface Builder {
   readonly nodes: Record<string, unknown>
   readonly edges: Set<unknown>
