@@ -392,11 +392,4 @@ export type CurrentPolicies = overrides.CurrentPolicies
 export const policies = (source: Policies | Subscribable<Policies>): Layer.Layer<CurrentPolicies, ConfigurationError> =>
   overrides.layer(source, invocation.settingsOf)
 
-export {
-  CurrentRecorder,
-  OnceError,
-  type OnceOptions,
-  once,
-  type Recorder,
-  type Slot
-} from "./internal/once.js"
+export { CurrentRecorder, OnceError, type OnceOptions, once, type Recorder, type Slot } from "./internal/once.js"
