@@ -6,7 +6,6 @@
  */
 
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -248,8 +247,9 @@ export const generation: {
  * @since 0.1.0
  * @category operators
  */
-export const completionStarted: Effect.Effect<void> = Effect.flatMap(Clock.currentTimeMillis, (millis) =>
-  annotate({ completionStartTime: new Date(millis) })
+export const completionStarted: Effect.Effect<void> = Effect.flatMap(Effect.clock, (clock) =>
+  // the time that the span itself goes by, which the wall clock's milliseconds drift away from
+  annotate({ completionStartTime: new Date(Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)) })
 )
 
 /**
