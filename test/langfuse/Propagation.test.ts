@@ -221,14 +221,14 @@ describe("Langfuse's SDK in a program's own code", () => {
         }).pipe(Observation.span("run", { type: "agent" }), Observation.withTrace({ sessionId: "s-1" }))
       const { server } = yield* traced(Effect.flatMap(Effect.runtime<never>(), program))
       assert.deepStrictEqual(
-        LangfuseServer.tree(server.observations(), (row) => `${row.name} ${row.type}`),
+        LangfuseServer.tree(server.observations(), (row) => `${row.name} ${row.type}`, "name"),
         [
           [
             "run agent",
             [
-              "observed span",
-              ["active span", ["leaf tool", "observed span", ["effect in a promise span", ["observed span"]]]],
-              "FakeListChatModel generation"
+              "FakeListChatModel generation",
+              ["active span", [["effect in a promise span", ["observed span"]], "leaf tool", "observed span"]],
+              "observed span"
             ]
           ]
         ]

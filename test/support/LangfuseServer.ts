@@ -375,19 +375,21 @@ export const make = (rules: Rules = {}): Effect.Effect<LangfuseServer, never, Sc
   })
 
 /**
- * Observations as nested plain data, siblings in the order of their start, for whole-tree assertions. One that names a parent that is not
- * there, or is there twice, is an error.
+ * Observations as nested plain data, for whole-tree assertions. One that names a parent that is not there, or is there twice, is an error.
+ *
+ * Siblings are in the order of their start; by name where ours and the SDK's stand side by side, whose clocks are some milliseconds apart.
  */
 export const tree = <A>(
   observations: ReadonlyArray<StoredObservation>,
-  show: (observation: StoredObservation) => A
+  show: (observation: StoredObservation) => A,
+  order: "startNanos" | "name" = "startNanos"
 ): ReadonlyArray<A | readonly [A, ReadonlyArray<unknown>]> => {
   const ids = new Set(observations.map(({ id }) => id))
   if (ids.size !== observations.length) throw new Error("an observation arrived twice")
   const below = (parentId: string | undefined): ReadonlyArray<A | readonly [A, ReadonlyArray<unknown>]> =>
     observations
       .filter((it) => it.parentId === parentId)
-      .sort((a, b) => (a.startNanos < b.startNanos ? -1 : a.startNanos > b.startNanos ? 1 : 0))
+      .sort((a, b) => (a[order] < b[order] ? -1 : a[order] > b[order] ? 1 : 0))
       .map((it) => {
         const children = below(it.id)
         return children.length === 0 ? show(it) : ([show(it), children] as const)

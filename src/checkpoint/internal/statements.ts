@@ -49,8 +49,11 @@ export interface Statements {
   readonly extendLeases: string
   /** Parameters: a JSON list of `{ threadId, namespace, channel, version }`. Answers with the places in it, from 0, type and blob. */
   readonly blobs: string
-  /** Parameters: thread. */
-  readonly deleteThread: string
+  /**
+   * In two steps of one request: a statement sees what was committed when it began, and whoever writes under the lease has first to have ended.
+   * A block takes no parameters.
+   */
+  readonly deleteThread: (threadId: string) => string
   /** Checkpoints without their values: what a list of threads or a history shows. */
   readonly overview: (where: string, limit: number) => string
   /** The newest checkpoint of each thread and of each workflow. Parameters: the workflows' namespace. */
@@ -125,11 +128,16 @@ export const make = (t: Tables): Statements => {
         with ordinality as k("threadId", namespace, channel, version, at)
       join ${t.blobs} bl on bl.thread_id = k."threadId" and bl.checkpoint_ns = k.namespace
         and bl.channel = k.channel and bl.version = k.version`,
-    deleteThread: `
-      with gone_lease as (delete from ${t.leases} where thread_id = $1),
-        gone_writes as (delete from ${t.writes} where thread_id = $1),
-        gone_blobs as (delete from ${t.blobs} where thread_id = $1)
-      delete from ${t.checkpoints} where thread_id = $1`,
+    deleteThread: (threadId) => {
+      const thread = `convert_from(decode('${Buffer.from(threadId).toString("hex")}', 'hex'), 'UTF8')`
+      return `do $delete_thread$ begin
+        perform from ${t.leases} where thread_id = ${thread} for update;
+        delete from ${t.leases} where thread_id = ${thread};
+        delete from ${t.writes} where thread_id = ${thread};
+        delete from ${t.blobs} where thread_id = ${thread};
+        delete from ${t.checkpoints} where thread_id = ${thread};
+      end $delete_thread$`
+    },
     overview: (where, limit) =>
       overview(`select cp.*, 0 as total from ${t.checkpoints} cp ${where} order by checkpoint_id desc limit ${limit}`),
     // from thread to thread over the key, which is as long as there are threads; a scan would be as long as there are checkpoints

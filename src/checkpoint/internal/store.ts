@@ -333,7 +333,7 @@ export const make = (schema = "public"): Effect.Effect<Store, CheckpointError | 
           attempts.write(
             { name: "deleteThread", threadId },
             {
-              statement: Effect.asVoid(run(prepared.statement(text.deleteThread), [threadId])),
+              statement: Effect.asVoid(Effect.withTracerEnabled(sql.unsafe(text.deleteThread(threadId)), false)),
               landed: Effect.map(landed(text.isDeleted, [threadId]), (is) => (is ? null : undefined))
             }
           )
