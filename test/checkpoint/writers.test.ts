@@ -10,11 +10,14 @@ import { type BaseCheckpointSaver, emptyCheckpoint } from "@langchain/langgraph-
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as fc from "fast-check"
 import { ThreadBusyError } from "../../src/checkpoint/CheckpointError.js"
 import * as Checkpointer from "../../src/checkpoint/Checkpointer.js"
 import * as fencing from "../../src/checkpoint/internal/fencing.js"
 import * as store from "../../src/checkpoint/internal/store.js"
+import * as Database from "../../src/database/Database.js"
 import * as ProcessIdentity from "../../src/database/internal/processIdentity.js"
 import * as CountingProxy from "../support/countingProxy.js"
 import * as TestDatabases from "../support/databases.js"
@@ -491,6 +494,44 @@ for (const backend of TestDatabases.backends) {
 
 const [, postgres] = TestDatabases.backends
 if (postgres === undefined) throw new Error("two processes need a server")
+
+describe("a thread that is deleted", () => {
+  it.scopedLive("takes with it what was being written under its lease, and what is written later is refused", () =>
+    Effect.gen(function* () {
+      const { url = "" } = yield* postgres.create
+      const database = Database.layerPostgres({ url: Redacted.make(url) })
+      yield* Effect.gen(function* () {
+        const saver = yield* Checkpointer.Checkpointer
+        const sql = yield* SqlClient.SqlClient
+        const gate = door()
+        const running = pair(saver, { a: gate.wait }).invoke({ log: [] }, { ...thread("gone"), durability: "sync" })
+        yield* Effect.promise(() => gate.arrived)
+        let deleting: Promise<void> | undefined
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            // as a write of a task does, here so slowly that the deletion comes in between
+            yield* sql`select 1 from holdfast_leases where thread_id = 'gone' for share`
+            yield* sql`insert into checkpoint_writes (thread_id, checkpoint_id, task_id, idx, channel, blob)
+              values ('gone', 'c', 't', 0, 'log', '')`
+            deleting = saver.deleteThread("gone")
+            const waits = sql`select 1 from pg_locks where not granted`
+            yield* Effect.repeat(waits, {
+              until: (rows) => rows.length > 0,
+              schedule: Schedule.spaced("5 millis")
+            })
+          })
+        )
+        yield* Effect.promise(async () => deleting)
+        deepStrictEqual(yield* sql`select 1 from checkpoint_writes where thread_id = 'gone'`, [])
+        gate.open()
+        assert.strictEqual((yield* Effect.promise(() => refusal(running))).reason, "lost")
+        for (const table of ["checkpoints", "checkpoint_blobs", "checkpoint_writes"]) {
+          deepStrictEqual(yield* sql`select 1 from ${sql(table)} where thread_id = 'gone'`, [], table)
+        }
+      }).pipe(Effect.provide(Layer.provideMerge(Checkpointer.layer(), database)))
+    })
+  )
+})
 
 describe("what one writer a thread costs", () => {
   it.scoped("makes no round trip of its own, counted at the wire", () =>

@@ -50,8 +50,8 @@ export interface Statements {
   /** Parameters: a JSON list of `{ threadId, namespace, channel, version }`. Answers with the places in it, from 0, type and blob. */
   readonly blobs: string
   /**
-   * In two steps of one request: a statement sees what was committed when it began, and whoever writes under the lease has first to have ended.
-   * A block takes no parameters.
+   * In steps of one request: a statement sees what was committed when it began, and by taking the lease the first one waits for whoever writes
+   * under it. A block takes no parameters.
    */
   readonly deleteThread: (threadId: string) => string
   /** Checkpoints without their values: what a list of threads or a history shows. */
@@ -131,7 +131,6 @@ export const make = (t: Tables): Statements => {
     deleteThread: (threadId) => {
       const thread = `convert_from(decode('${Buffer.from(threadId).toString("hex")}', 'hex'), 'UTF8')`
       return `do $delete_thread$ begin
-        perform from ${t.leases} where thread_id = ${thread} for update;
         delete from ${t.leases} where thread_id = ${thread};
         delete from ${t.writes} where thread_id = ${thread};
         delete from ${t.blobs} where thread_id = ${thread};
